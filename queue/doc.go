@@ -1,0 +1,2 @@
+// Package queue is the line: who waits, who is called, who is inside.
+package queue

@@ -1,0 +1,236 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// ErrUnavailable reports that the store could not be reached, so no decision
+// was made. Nobody's place is lost by it: callers choose whether to hold,
+// admit or refuse, and send the same items again later.
+var ErrUnavailable = errors.New("queue: store unavailable")
+
+// ErrConflict reports that the overrides of a room changed between reading and
+// writing them. Read again, decide again.
+var ErrConflict = errors.New("queue: overrides changed meanwhile")
+
+// ID names a visitor in a room: 64 random bits, made by the gate before the
+// first call and kept through every retry. The session of an admitted visitor
+// has the id of their ticket.
+type ID uint64
+
+// Time is an instant of room time in microseconds, below 2^53 so that a store
+// may keep it in a double. Room time is the one clock of a room: it starts at
+// the store's wall clock, never runs backwards and never jumps. Zero is unknown.
+type Time int64
+
+// Add returns t moved by d, cut to whole microseconds.
+func (t Time) Add(d time.Duration) Time { return t + Time(d/time.Microsecond) }
+
+// Sub returns the duration from u to t.
+func (t Time) Sub(u Time) time.Duration { return time.Duration(t-u) * time.Microsecond }
+
+// Millis returns t in milliseconds, cut.
+func (t Time) Millis() int64 { return int64(t) / 1000 }
+
+// State is where a visitor stands.
+type State uint8
+
+const (
+	// None: not in the line and not let in; an Arrival without Join that could
+	// not be admitted on the spot.
+	None State = iota
+	// Waiting: in line.
+	Waiting
+	// Admitted: called or active. The Standing says until when a pass may say so.
+	Admitted
+	// Full: max_waiting is reached, no place was given.
+	Full
+	// Closed: the room's mode lets nobody join. A visitor in line keeps the place
+	// (Standing.Place is set then).
+	Closed
+	// Used: the ticket was used up by a session that ended, or by leaving. Whoever
+	// brought it is a newcomer.
+	Used
+)
+
+// String returns the word that the visitor API uses.
+func (s State) String() string {
+	switch s {
+	case Waiting:
+		return "waiting"
+	case Admitted:
+		return "admitted"
+	case Full:
+		return "full"
+	case Closed:
+		return "closed"
+	default:
+		return "none"
+	}
+}
+
+// Arrival is one visitor who asks at a gate.
+type Arrival struct {
+	ID ID
+	// Place is the instant of the visitor's first request: by the gate's estimate
+	// of room time for a newcomer, by the ticket otherwise. The store moves a
+	// newcomer's place neither later than its own room time nor earlier than
+	// MaxLate before it; a ticket's place is taken as it is.
+	Place Time
+	// Deadline is until when the visitor counts as present: see PresentUntil.
+	Deadline Time
+	// Newcomer: the id was made for this request and no ticket exists.
+	Newcomer bool
+	// Again: this id may have reached the store before (a retry). A store may
+	// leave out looking up a Newcomer who is not Again.
+	Again bool
+	// Join: a newcomer who cannot be admitted on the spot takes a place.
+	Join bool
+	// Claim: the visitor waits for this answer and takes the slot when called.
+	// A presence mark, sent after its poll was answered, does not claim.
+	Claim bool
+}
+
+// MaxLate is the age that a newcomer's request may have when it reaches the
+// store; an older place is moved up to it.
+const MaxLate = 2 * time.Second
+
+// Standing is the store's answer to one Arrival.
+type Standing struct {
+	State State
+	Place Time  // the place the store keeps; 0 when there is none
+	Rank  int64 // present visitors before this one; -1 unknown. Only for Waiting
+	// Called is when the visitor was called, Until the latest instant that a pass
+	// may be valid to. Only for Admitted.
+	Called, Until Time
+	// Joined: this call gave the place, or let a newcomer in on the spot.
+	Joined bool
+	// Claimed: this call handed over the slot, or let a newcomer in on the spot.
+	Claimed bool
+	// Provisional: let in on the spot and not heard of since: the slot is called,
+	// not active, and Until ends with the claim.
+	Provisional bool
+	// Restored: a ticket that the store did not know was put back at its place.
+	Restored bool
+	// Overshoot: this call raised called+active above max_active.
+	Overshoot bool
+}
+
+// Visit is the use of a pass, reported by Renew.
+type Visit struct {
+	ID     ID
+	Place  Time          // by the pass
+	Called Time          // by the pass
+	Until  Time          // by the pass: what was promised when it was issued
+	At     Time          // when the pass was last used
+	Extend time.Duration // longer than the session when the origin asked for it; 0: the session
+}
+
+// Renewal is the answer to one Visit.
+type Renewal struct {
+	// Until is the latest instant that a new pass may be valid to.
+	Until Time
+	// Gone: the visitor left, or max_session is over. The pass is void.
+	Gone bool
+	// Claimed: this call turned a called visitor, or one in line, into an active one.
+	Claimed bool
+	// Restored: the store did not know the session and took the pass's word.
+	Restored bool
+	// Overshoot: this call raised called+active above max_active.
+	Overshoot bool
+}
+
+// Departure is a visitor who leaves. Until is the pass's, 0 for a ticket.
+type Departure struct {
+	ID    ID
+	Place Time
+	Until Time
+}
+
+// Departed is the answer to one Departure: what it freed.
+type Departed struct {
+	Slot  bool // a called or active slot
+	Place bool // a place in line, present or absent
+}
+
+// Call is what a gate says about itself and the room with every operation.
+type Call struct {
+	Room     string
+	Settings *Settings // with the overrides applied
+	// Version is that of the overrides in Settings. A store that has newer ones
+	// calls nobody and admits nobody on this call's word.
+	Version int64
+	// Told is the highest room time that this gate has been told, by the store or
+	// by a token it verified; Generation the newest generation, likewise.
+	Told       Time
+	Generation uint32
+}
+
+// Moment is when an operation took place.
+type Moment struct {
+	Time       Time
+	Generation uint32
+}
+
+// Snapshot is the state of a room after a Tick.
+type Snapshot struct {
+	Moment
+	Waiting, Away, Called, Active int64
+	// Ladder reads positions off places; see Ladder.
+	Ladder Ladder
+	// Front is the latest place called so far; everybody before it was called or
+	// was absent. 0: nobody yet.
+	Front Time
+	// Calls counts the visitors called in this generation.
+	Calls int64
+	// PerHour and Burst are the limits in force, -1 when there is no rate.
+	PerHour, Burst int64
+	// Overrides are set when the store has others than the call's Version.
+	Overrides *Overrides
+	// More: a bound on the work of one call was reached; tick again at once.
+	More bool
+	// What this very call did.
+	NewCalls, NoShows, Abandoned, Ended int64
+}
+
+// Store is where lines live. Every operation is one atomic step for the whole
+// batch, takes time bounded by the batch's size (and, for Tick, by a constant),
+// may be called from any number of gates at once, and may be repeated: sending
+// the same items again changes nothing but deadlines. Each item is decided for
+// itself; out has one answer per item, in order, and is appended to and returned.
+//
+// An error wraps ErrUnavailable when nothing is known to have happened; the
+// operation may still have been carried out, so callers repeat it with the same
+// ids. Operations block until answered or ctx ends.
+type Store interface {
+	// Enter gives a newcomer a place, or lets them in when nobody waits and the
+	// limits allow it; marks a known visitor present; hands a called one the slot;
+	// puts an unknown ticket back at its place. What the store knows of an id wins
+	// over what the Arrival says.
+	Enter(ctx context.Context, c *Call, in []Arrival, out []Standing) ([]Standing, Moment, error)
+
+	// Renew keeps sessions alive. A called visitor's slot, and an id still in line,
+	// become active; an unknown id with a valid pass is registered again.
+	Renew(ctx context.Context, c *Call, in []Visit, out []Renewal) ([]Renewal, Moment, error)
+
+	// Leave frees slots and places now. Their tickets are used up.
+	Leave(ctx context.Context, c *Call, in []Departure, out []Departed) ([]Departed, Moment, error)
+
+	// Tick ends sessions and calls whose time is over, moves visitors who were not
+	// seen in time out of the line, calls as many present ones as rate, burst and
+	// max_active allow, in order of place, and tells how things stand. Credit is
+	// counted in room time, so that ten gates ticking call no more than one.
+	Tick(ctx context.Context, c *Call) (Snapshot, error)
+
+	// Overrides returns the live settings of a room.
+	Overrides(ctx context.Context, room string) (Overrides, error)
+
+	// Override replaces the live settings of a room if their version is still
+	// o.Version-1, and fails with ErrConflict otherwise.
+	Override(ctx context.Context, room string, o Overrides) error
+
+	// Close frees what the store holds. No call may be under way.
+	Close() error
+}
