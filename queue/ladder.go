@@ -68,8 +68,8 @@ func (l *Ladder) Position(p Time) int64 {
 	return Rung(i-1) + 1 + mulDivUp(gap, int64(p-low), int64(high-low))
 }
 
-// At returns the place at the last rung that is not behind rank, or 0 when
-// nobody waits. Whoever has that place or an earlier one has at most that rank.
+// At returns the latest place that the ladder knows to have at most that rank, or
+// 0 when nobody waits.
 func (l *Ladder) At(rank int64) Time {
 	if len(l.Places) == 0 {
 		return 0
@@ -78,7 +78,10 @@ func (l *Ladder) At(rank int64) Time {
 	if !found {
 		i--
 	}
-	return l.Places[max(0, min(i, len(l.Places)-1))]
+	if i >= len(l.Places) {
+		return l.Last
+	}
+	return l.Places[max(0, i)]
 }
 
 // mulDivUp returns a*b/c rounded up, for 0 <= b <= c.
