@@ -1,0 +1,484 @@
+package memory
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tidwall/btree"
+
+	"github.com/sluicegate/sluice/queue"
+)
+
+const (
+	// maxStep bounds how far room time goes between two calls, so that a clock
+	// that jumped, or a store that was asleep, ages nobody.
+	maxStep = 10 * time.Second
+	// maxWork bounds what one Tick ends, moves and calls, each.
+	maxWork = 1000
+	// ladderAge is how old a ladder may be before it is taken anew.
+	ladderAge = 200 * time.Millisecond
+)
+
+type state uint8
+
+const (
+	waiting state = iota
+	away
+	called
+	active
+)
+
+// visitor is somebody the room knows.
+type visitor struct {
+	id    queue.ID
+	state state
+	place queue.Time
+	since queue.Time // called and active: when called
+	// deadline ends the state: presence, claim, session, or keeping the place.
+	deadline queue.Time
+	due      queue.Time // when the visitor is looked at: the entry in room.agenda that counts
+}
+
+// room is the line and the slots of one room.
+type room struct {
+	mu sync.Mutex
+
+	started    bool
+	time       queue.Time // room time of the latest call
+	wall       int64      // clock at the latest call, microseconds
+	generation uint32
+
+	visitors map[queue.ID]*visitor
+	line     *btree.BTreeG[*visitor] // those waiting, by place
+	agenda   agenda                  // everybody, by due
+	count    [active + 1]int64
+
+	used      map[int64]*usedUp // by the minute of the place
+	left      map[queue.ID]queue.Time
+	leftOrder agenda
+
+	credit    queue.Credit
+	calls     int64
+	front     queue.Time // latest place called
+	last      queue.Time // latest place given
+	ladder    queue.Ladder
+	ladderAt  queue.Time
+	overrides queue.Overrides
+}
+
+// usedUp holds the used tickets whose places lie in one minute.
+type usedUp struct {
+	ids   map[queue.ID]struct{}
+	until queue.Time
+}
+
+func newRoom() *room {
+	return &room{
+		visitors: make(map[queue.ID]*visitor),
+		line: btree.NewBTreeGOptions(func(a, b *visitor) bool {
+			return a.place < b.place || a.place == b.place && a.id < b.id
+		}, btree.Options{NoLocks: true}),
+		used: make(map[int64]*usedUp),
+		left: make(map[queue.ID]queue.Time),
+	}
+}
+
+// begin moves room time to now and settles the credit. It reports whether the
+// caller knows the latest overrides, so that its limits count.
+func (r *room) begin(now time.Time, c *queue.Call) (fresh bool) {
+	wall := now.UnixMicro()
+	if !r.started {
+		r.started = true
+		r.time = max(queue.Time(wall), c.Told)
+		r.generation = c.Generation + 1
+		r.credit = queue.NewCredit(r.time, c.Settings, c.Told == 0)
+	} else {
+		r.time = max(r.time.Add(min(max(time.Duration(wall-r.wall)*time.Microsecond, 0), maxStep)), c.Told)
+	}
+	r.wall = wall
+	fresh = c.Version >= r.overrides.Version
+	if fresh {
+		r.credit = r.credit.Settle(r.time, c.Settings)
+	}
+	return fresh
+}
+
+func (r *room) moment() queue.Moment { return queue.Moment{Time: r.time, Generation: r.generation} }
+
+// enter decides for one visitor who asks.
+func (r *room) enter(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standing {
+	v := r.visitors[a.ID]
+	switch {
+	case v == nil && a.Newcomer:
+		return r.welcome(c, a, fresh)
+	case v == nil && r.isUsed(a.ID, a.Place):
+		return queue.Standing{State: queue.Used, Rank: -1}
+	case v == nil:
+		v = r.add(a.ID, min(a.Place, r.time), waiting, a.Deadline)
+		s := r.inLine(c, a, v)
+		s.Restored = true
+		return s
+	}
+	switch v.state {
+	case active:
+		r.setDeadline(v, max(v.deadline, r.sessionEnd(c.Settings, v, r.time, c.Settings.Session)))
+		return r.admitted(v)
+	case called:
+		if a.Claim && !a.Newcomer {
+			return r.claim(c, v)
+		}
+		if a.Newcomer { // the answer to the first request was lost
+			return r.provisional(c, v)
+		}
+		r.setDeadline(v, min(max(v.deadline, a.Deadline), v.since.Add(c.Settings.ClaimWithin)))
+		return queue.Standing{State: queue.Waiting, Place: v.place}
+	case away:
+		r.move(v, waiting, a.Deadline)
+		return r.inLine(c, a, v)
+	default:
+		r.setDeadline(v, max(v.deadline, a.Deadline))
+		return r.inLine(c, a, v)
+	}
+}
+
+// welcome decides for a newcomer: in on the spot, a place, or nothing.
+func (r *room) welcome(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standing {
+	s := c.Settings
+	place := min(max(a.Place, r.time.Add(-queue.MaxLate)), r.time)
+	switch {
+	case s.Mode == queue.ModeClosed:
+		return queue.Standing{State: queue.Closed, Rank: -1}
+	case s.Mode == queue.ModeOpen,
+		fresh && r.count[waiting] == 0 && r.credit.Callable(s, r.count[called], r.count[active]) > 0:
+		if s.Mode != queue.ModeOpen {
+			r.credit = r.credit.Spend(1)
+		}
+		v := r.add(a.ID, place, called, 0)
+		r.call(v, r.time.Add(s.ClaimWithin))
+		out := r.provisional(c, v)
+		out.Joined, out.Claimed = true, true
+		return out
+	case !a.Join:
+		return queue.Standing{State: queue.None, Rank: -1}
+	case s.MaxWaiting > 0 && r.count[waiting] >= s.MaxWaiting:
+		return queue.Standing{State: queue.Full, Rank: -1}
+	}
+	v := r.add(a.ID, place, waiting, a.Deadline)
+	out := r.inLine(c, a, v)
+	out.Joined = true
+	return out
+}
+
+// inLine answers a visitor who waits; in an open room they need not.
+func (r *room) inLine(c *queue.Call, a *queue.Arrival, v *visitor) queue.Standing {
+	switch {
+	case c.Settings.Mode == queue.ModeOpen && a.Claim:
+		r.call(v, 0)
+		return r.claim(c, v)
+	case c.Settings.Mode == queue.ModeClosed:
+		return queue.Standing{State: queue.Closed, Place: v.place, Rank: -1}
+	}
+	return queue.Standing{State: queue.Waiting, Place: v.place, Rank: r.rank(v)}
+}
+
+// claim turns a called visitor into an active one.
+func (r *room) claim(c *queue.Call, v *visitor) queue.Standing {
+	r.move(v, active, r.sessionEnd(c.Settings, v, r.time, c.Settings.Session))
+	r.useUp(v.id, v.place, r.time.Add(c.Settings.UsedFor()))
+	s := r.admitted(v)
+	s.Claimed = true
+	return s
+}
+
+func (r *room) admitted(v *visitor) queue.Standing {
+	return queue.Standing{State: queue.Admitted, Place: v.place, Called: v.since, Until: v.deadline.Add(-queue.SlotMargin)}
+}
+
+func (r *room) provisional(c *queue.Call, v *visitor) queue.Standing {
+	return queue.Standing{State: queue.Admitted, Place: v.place, Called: v.since,
+		Until: v.deadline.Add(-c.Settings.ClaimMargin()), Provisional: true}
+}
+
+// sessionEnd is until when the slot of a session last used at an instant lives.
+func (r *room) sessionEnd(s *queue.Settings, v *visitor, used queue.Time, idle time.Duration) queue.Time {
+	end := used.Add(idle)
+	if s.MaxSession > 0 {
+		end = min(end, v.since.Add(s.MaxSession))
+	}
+	return end.Add(queue.SlotMargin)
+}
+
+// renew keeps one session alive.
+func (r *room) renew(c *queue.Call, in *queue.Visit) queue.Renewal {
+	var out queue.Renewal
+	s := c.Settings
+	since := in.Called
+	v := r.visitors[in.ID]
+	if v != nil && v.state >= called {
+		since = v.since
+	}
+	_, left := r.left[in.ID]
+	if v == nil && left || s.MaxSession > 0 && since.Add(s.MaxSession) <= r.time {
+		return queue.Renewal{Gone: true}
+	}
+	if v == nil || v.state < called {
+		out.Overshoot = s.Mode == queue.ModeAuto && s.MaxActive > 0 && r.count[called]+r.count[active] >= s.MaxActive
+	}
+	switch {
+	case v == nil:
+		out.Restored = true
+		v = r.add(in.ID, in.Place, active, 0)
+		v.since = in.Called
+	case v.state != active:
+		out.Claimed = true
+		if v.state != called {
+			v.since = in.Called
+		}
+		r.move(v, active, 0)
+	}
+	if out.Restored || out.Claimed {
+		r.useUp(v.id, v.place, r.time.Add(s.UsedFor()))
+	}
+	at := min(in.At, r.time)
+	r.setDeadline(v, max(v.deadline, r.sessionEnd(s, v, at, max(s.Session, in.Extend))))
+	out.Until = v.deadline.Add(-queue.SlotMargin)
+	return out
+}
+
+// leave frees what one visitor holds.
+func (r *room) leave(c *queue.Call, d *queue.Departure) queue.Departed {
+	var out queue.Departed
+	if v := r.visitors[d.ID]; v != nil {
+		out = queue.Departed{Slot: v.state >= called, Place: v.state < called}
+		if v.state == active {
+			d.Until = max(d.Until, v.deadline)
+		}
+		r.remove(v)
+	}
+	until := max(r.time.Add(c.Settings.UsedFor()), d.Until.Add(time.Minute))
+	r.useUp(d.ID, d.Place, until)
+	if until > r.left[d.ID] {
+		r.left[d.ID] = until
+		r.leftOrder.push(until, d.ID)
+	}
+	return out
+}
+
+// tick does what time brings.
+func (r *room) tick(c *queue.Call, fresh bool) queue.Snapshot {
+	out := queue.Snapshot{}
+	r.expire(c, &out)
+	r.forget()
+	if fresh {
+		r.callNext(c, &out)
+	}
+	out.Moment = r.moment()
+	out.Waiting, out.Away, out.Called, out.Active = r.count[waiting], r.count[away], r.count[called], r.count[active]
+	out.Ladder = r.takeLadder()
+	out.Front = r.front
+	out.Calls = r.calls
+	out.PerHour, out.Burst = r.credit.PerHour, r.credit.Burst
+	if r.overrides.Version != c.Version {
+		o := r.overrides
+		out.Overrides = &o
+	}
+	return out
+}
+
+// expire ends the states whose deadline is over.
+func (r *room) expire(c *queue.Call, out *queue.Snapshot) {
+	for range 4 * maxWork {
+		v := r.nextDue()
+		if v == nil {
+			return
+		}
+		switch v.state {
+		case active:
+			out.Ended++
+			r.remove(v)
+		case called:
+			out.NoShows++
+			r.move(v, away, r.time.Add(c.Settings.KeepPlace))
+		case waiting:
+			r.move(v, away, r.time.Add(c.Settings.KeepPlace))
+		case away:
+			out.Abandoned++
+			r.remove(v)
+		}
+	}
+	out.More = true
+}
+
+// nextDue returns a visitor whose deadline is over.
+func (r *room) nextDue() *visitor {
+	for {
+		id, at, ok := r.agenda.popBefore(r.time)
+		if !ok {
+			return nil
+		}
+		v := r.visitors[id]
+		if v == nil || v.due != at {
+			continue // an entry that no longer counts
+		}
+		if v.deadline <= r.time {
+			v.due = 0
+			return v
+		}
+		v.due = v.deadline
+		r.agenda.push(v.due, v.id)
+	}
+}
+
+// callNext calls as many present visitors as may be called, in order of place.
+func (r *room) callNext(c *queue.Call, out *queue.Snapshot) {
+	n := r.credit.Callable(c.Settings, r.count[called], r.count[active])
+	if n > maxWork && r.count[waiting] > maxWork {
+		out.More = true
+	}
+	n = min(n, maxWork)
+	for looked := 0; n > 0; looked++ {
+		v, ok := r.line.Min()
+		if !ok {
+			return
+		}
+		if looked == 2*maxWork {
+			out.More = true
+			return
+		}
+		if v.deadline <= r.time { // left, and expire did not get this far
+			r.move(v, away, r.time.Add(c.Settings.KeepPlace))
+			continue
+		}
+		r.credit = r.credit.Spend(1)
+		r.call(v, min(v.deadline, r.time.Add(c.Settings.ClaimWithin)))
+		out.NewCalls++
+		n--
+	}
+}
+
+// call gives a visitor a slot that waits for them until a deadline.
+func (r *room) call(v *visitor, deadline queue.Time) {
+	r.move(v, called, deadline)
+	v.since = r.time - r.time%1000
+	r.calls++
+	r.front = max(r.front, v.place)
+}
+
+func (r *room) takeLadder() queue.Ladder {
+	if r.ladderAt == 0 || r.time >= r.ladderAt.Add(ladderAge) {
+		r.ladderAt = r.time
+		places := make([]queue.Time, 0, len(r.ladder.Places)+1)
+		for i := 0; queue.Rung(i) < int64(r.line.Len()); i++ {
+			v, _ := r.line.GetAt(int(queue.Rung(i)))
+			places = append(places, v.place)
+		}
+		r.ladder = queue.Ladder{Places: places, Last: r.last}
+	}
+	return r.ladder
+}
+
+// rank counts the visitors before v in line.
+func (r *room) rank(v *visitor) int64 {
+	low, high := 0, r.line.Len()-1
+	for low < high {
+		mid := (low + high) / 2
+		m, _ := r.line.GetAt(mid)
+		if m.place < v.place || m.place == v.place && m.id < v.id {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	return int64(low)
+}
+
+// isUsed tells whether a ticket was used up.
+func (r *room) isUsed(id queue.ID, place queue.Time) bool {
+	u := r.used[usedMinute(place)]
+	if u == nil {
+		return false
+	}
+	_, used := u.ids[id]
+	return used
+}
+
+func (r *room) useUp(id queue.ID, place, until queue.Time) {
+	u := r.used[usedMinute(place)]
+	if u == nil {
+		u = &usedUp{ids: make(map[queue.ID]struct{})}
+		r.used[usedMinute(place)] = u
+	}
+	u.ids[id] = struct{}{}
+	u.until = max(u.until, until)
+}
+
+func usedMinute(place queue.Time) int64 { return int64(place) / int64(time.Minute/time.Microsecond) }
+
+// forget drops used tickets of which every copy has expired.
+func (r *room) forget() {
+	for minute, u := range r.used {
+		if u.until <= r.time {
+			delete(r.used, minute)
+		}
+	}
+	for range maxWork {
+		id, at, ok := r.leftOrder.popBefore(r.time)
+		if !ok {
+			return
+		}
+		if r.left[id] == at {
+			delete(r.left, id)
+		}
+	}
+}
+
+// add makes a visitor known.
+func (r *room) add(id queue.ID, place queue.Time, s state, deadline queue.Time) *visitor {
+	v := &visitor{id: id, place: place, state: s}
+	r.visitors[id] = v
+	r.count[s]++
+	if s == waiting {
+		r.line.Set(v)
+		r.last = max(r.last, place)
+	}
+	r.setDeadline(v, deadline)
+	return v
+}
+
+// move puts a known visitor into another state.
+func (r *room) move(v *visitor, s state, deadline queue.Time) {
+	if v.state == waiting {
+		r.line.Delete(v)
+	}
+	r.count[v.state]--
+	v.state = s
+	r.count[s]++
+	if s == waiting {
+		r.line.Set(v)
+		r.last = max(r.last, v.place)
+	}
+	r.setDeadline(v, deadline)
+}
+
+func (r *room) remove(v *visitor) {
+	if v.state == waiting {
+		r.line.Delete(v)
+	}
+	r.count[v.state]--
+	delete(r.visitors, v.id)
+}
+
+// setDeadline keeps one entry a visitor in the agenda, at the deadline or before
+// it: a deadline that moves later costs nothing until the entry is reached.
+func (r *room) setDeadline(v *visitor, deadline queue.Time) {
+	v.deadline = deadline
+	if v.due == 0 || deadline < v.due {
+		v.due = deadline
+		r.agenda.push(deadline, v.id)
+	}
+}
+
+func unavailable(op, name string, err error) error {
+	return fmt.Errorf("%s room %q: %w: %w", op, name, queue.ErrUnavailable, err)
+}
