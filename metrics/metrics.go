@@ -1,0 +1,328 @@
+// Package metrics holds every number that a gate shows to Prometheus.
+//
+// Children of a label are resolved when a gate starts, so that counting a
+// request looks nothing up, takes no lock and allocates nothing. The names of
+// rooms are the only labels that come from outside: never a token, a path or an
+// address. Gauges of a room are the store's and the same at every gate (use max
+// by (room)); counters are what this gate did or saw (use sum by (room)).
+package metrics
+
+import (
+	"math"
+	"net/http"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Outcome is what became of a visitor's request.
+type Outcome uint8
+
+const (
+	Pass    Outcome = iota // to the origin with a valid pass
+	Admit                  // let in by this request
+	Wait                   // told to wait, the page and JSON alike
+	Closed                 // told that the room is closed, or full
+	Ungated                // no room, or an exception: straight to the origin
+	Refuse                 // malformed, ambiguous or not allowed
+	Error                  // the origin or the gate failed
+	outcomes
+)
+
+var outcomeNames = [outcomes]string{"pass", "admit", "wait", "closed", "ungated", "refuse", "error"}
+
+// String returns the value of the label.
+func (o Outcome) String() string { return outcomeNames[o] }
+
+// Op is an operation of the store.
+type Op uint8
+
+const (
+	Enter Op = iota
+	Renew
+	Leave
+	Tick
+	Overrides // reading the live settings of a room
+	Override  // writing them
+	ops
+)
+
+var opNames = [ops]string{"enter", "renew", "leave", "tick", "overrides", "override"}
+
+// String returns the value of the label.
+func (o Op) String() string { return opNames[o] }
+
+// Result is how a call to the store ended.
+type Result uint8
+
+const (
+	OK          Result = iota
+	Conflict           // the store decided against it
+	Timeout            // no answer in time; it may have been carried out
+	Unavailable        // the store could not be reached
+	Failed             // anything else
+	results
+)
+
+var resultNames = [results]string{"ok", "conflict", "timeout", "unavailable", "failed"}
+
+// String returns the value of the label.
+func (r Result) String() string { return resultNames[r] }
+
+// The kinds of OriginError. Any other is counted as OriginOther.
+const (
+	OriginConnect   = "connect"   // no connection could be made
+	OriginBusy      = "busy"      // all of max_conns are in use
+	OriginTimeout   = "timeout"   // no answer in time
+	OriginReset     = "reset"     // the connection broke
+	OriginMalformed = "malformed" // what came back is not HTTP
+	OriginOther     = "other"
+)
+
+// Verdict judges the estimate that a visitor was first shown, once they are let in.
+type Verdict uint8
+
+const (
+	Early  Verdict = iota // let in before its low end
+	Within                // as promised
+	Late                  // after its high end
+	verdicts
+)
+
+var verdictNames = [verdicts]string{"early", "within", "late"}
+
+// String returns the value of the label.
+func (v Verdict) String() string { return verdictNames[v] }
+
+// Metrics are the collectors of one gate. Methods may be called from any
+// goroutine.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	requests        requests
+	requestDuration [outcomes]*histogram
+	originDuration  *histogram
+	originErrors    map[string]prometheus.Counter
+
+	storeUp       prometheus.Gauge
+	storeCalls    [ops][results]prometheus.Counter
+	storeDuration [ops]*histogram
+	storeBatch    [ops]*histogram
+
+	open                   atomic.Int64
+	reloadOK, reloadedLast prometheus.Gauge
+
+	mu    sync.Mutex
+	vecs  roomVecs
+	rooms map[string]*Room
+}
+
+// New returns metrics for a gate of that version with those rooms. They have a
+// registry of their own, so that several gates fit into one process.
+func New(version string, rooms []string) *Metrics {
+	m := &Metrics{
+		registry:     prometheus.NewRegistry(),
+		originErrors: make(map[string]prometheus.Counter),
+		rooms:        make(map[string]*Room),
+	}
+	m.requests.desc = prometheus.NewDesc("sluice_http_requests_total",
+		"Requests answered, by what became of them and status code.", []string{"outcome", "code"}, nil)
+	for o, codes := range map[Outcome][]int{
+		Pass: {200}, Admit: {200}, Wait: {429}, Closed: {503}, Ungated: {200}, Refuse: {400}, Error: {502, 504},
+	} {
+		for _, code := range codes {
+			m.requests.shown[o][codeIndex(code)] = true // a rate needs the zero before the first one
+		}
+	}
+
+	took := prometheus.NewDesc("sluice_http_request_duration_seconds",
+		"Time from a request's header to the end of its answer's header, time held included, by what became of it.", []string{"outcome"}, nil)
+	for o := range outcomes {
+		m.requestDuration[o] = newHistogram(took, requestBounds, o.String())
+	}
+	m.originDuration = newHistogram(prometheus.NewDesc("sluice_origin_request_duration_seconds",
+		"Time from sending a request to the origin to the end of its answer's header.", nil, nil), requestBounds)
+	originErrors := counterVec("sluice_origin_errors_total", "Requests that the origin did not answer, by kind.", "kind")
+	for _, kind := range []string{OriginConnect, OriginBusy, OriginTimeout, OriginReset, OriginMalformed, OriginOther} {
+		m.originErrors[kind] = originErrors.WithLabelValues(kind)
+	}
+
+	m.storeUp = gauge("sluice_store_up", "1 when the last call to the store was answered, else 0.")
+	calls := counterVec("sluice_store_calls_total", "Calls to the store, by operation and result.", "op", "result")
+	storeTook := prometheus.NewDesc("sluice_store_call_duration_seconds", "Time of a call to the store, by operation.", []string{"op"}, nil)
+	storeBatch := prometheus.NewDesc("sluice_store_batch_size", "Visitors in one call to the store, by operation.", []string{"op"}, nil)
+	for op := range ops {
+		for r := range results {
+			m.storeCalls[op][r] = calls.WithLabelValues(op.String(), r.String())
+		}
+		m.storeDuration[op] = newHistogram(storeTook, storeBounds, op.String())
+		m.storeBatch[op] = newHistogram(storeBatch, batchBounds, op.String())
+	}
+
+	open := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sluice_open_connections", Help: "Visitors' connections open at this gate."},
+		func() float64 { return float64(m.open.Load()) })
+	m.reloadOK = gauge("sluice_config_last_reload_successful", "1 when the last reload of the configuration was applied, else 0.")
+	m.reloadedLast = gauge("sluice_config_last_reload_success_timestamp_seconds", "When a configuration was last applied, in seconds since 1970.")
+
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "sluice_build_info", Help: "Always 1; the labels say which build this is.",
+		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
+	})
+	build.Set(1)
+
+	m.vecs = newRoomVecs()
+	m.registry.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), build,
+		&m.requests, histograms(m.requestDuration[:]), histograms{m.originDuration}, originErrors,
+		m.storeUp, calls, histograms(m.storeDuration[:]), histograms(m.storeBatch[:]),
+		open, m.reloadOK, m.reloadedLast,
+	)
+	m.registry.MustRegister(m.vecs.all()...)
+	m.SetRooms(rooms)
+	return m
+}
+
+// Discard returns metrics that work and that nobody reads.
+func Discard() *Metrics { return New("", nil) }
+
+// Handler answers a scrape.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// Request counts an answered request. Codes outside of 100 to 599 are counted
+// under "other".
+func (m *Metrics) Request(o Outcome, code int) { m.requests.counts[o][codeIndex(code)].Add(1) }
+
+// RequestDuration records how long a request took until its answer went out.
+func (m *Metrics) RequestDuration(o Outcome, seconds float64) { m.requestDuration[o].observe(seconds) }
+
+// OriginDuration records how long the origin took to answer.
+func (m *Metrics) OriginDuration(seconds float64) { m.originDuration.observe(seconds) }
+
+// OriginError counts a request that the origin did not answer.
+func (m *Metrics) OriginError(kind string) {
+	c, ok := m.originErrors[kind]
+	if !ok {
+		c = m.originErrors[OriginOther]
+	}
+	c.Inc()
+}
+
+// StoreUp tells whether the store answers.
+func (m *Metrics) StoreUp(up bool) { m.storeUp.Set(truth(up)) }
+
+// StoreCall records one call to the store. Batch is how many visitors it was
+// about, 0 for an operation that has none.
+func (m *Metrics) StoreCall(op Op, r Result, seconds float64, batch int) {
+	m.storeCalls[op][r].Inc()
+	m.storeDuration[op].observe(seconds)
+	if batch > 0 {
+		m.storeBatch[op].observe(float64(batch))
+	}
+}
+
+// OpenConnections adds delta to the visitors' open connections.
+func (m *Metrics) OpenConnections(delta int) { m.open.Add(int64(delta)) }
+
+// ConfigReload records that a configuration was applied, or refused, at that
+// time. The first one counts too.
+func (m *Metrics) ConfigReload(ok bool, at time.Time) {
+	m.reloadOK.Set(truth(ok))
+	if ok {
+		m.reloadedLast.Set(float64(at.UnixMilli()) / 1000)
+	}
+}
+
+// Room returns the metrics of a room, made when there are none. It takes a
+// lock: ask once, when a configuration is applied.
+func (m *Metrics) Room(name string) *Room {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.rooms[name]
+	if !ok {
+		r = m.vecs.room(name)
+		m.rooms[name] = r
+	}
+	return r
+}
+
+// SetRooms makes the metrics of those rooms and takes away those of all others.
+// A Room kept from before goes on counting where nobody sees it.
+func (m *Metrics) SetRooms(names []string) {
+	m.mu.Lock()
+	for name := range m.rooms {
+		if !slices.Contains(names, name) {
+			m.vecs.forget(name)
+			delete(m.rooms, name)
+		}
+	}
+	m.mu.Unlock()
+	for _, name := range names {
+		m.Room(name)
+	}
+}
+
+// requests counts by outcome and code in a plain table: there are few enough
+// pairs to hold them all.
+type requests struct {
+	desc   *prometheus.Desc
+	counts [outcomes][501]atomic.Uint64
+	shown  [outcomes][501]bool // even when 0
+}
+
+// codeIndex returns where a code is counted; 0 is every code out of the range.
+func codeIndex(code int) int {
+	if i := code - 99; i > 0 && i <= 500 {
+		return i
+	}
+	return 0
+}
+
+func (r *requests) Describe(out chan<- *prometheus.Desc) { out <- r.desc }
+
+func (r *requests) Collect(out chan<- prometheus.Metric) {
+	for o := range outcomes {
+		for i := range r.counts[o] {
+			n := r.counts[o][i].Load()
+			if n == 0 && !r.shown[o][i] {
+				continue
+			}
+			code := "other"
+			if i > 0 {
+				code = strconv.Itoa(i + 99)
+			}
+			out <- prometheus.MustNewConstMetric(r.desc, prometheus.CounterValue, float64(n), o.String(), code)
+		}
+	}
+}
+
+func counterVec(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+func gauge(name, help string) prometheus.Gauge {
+	return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// limit is what a gauge of a limit shows: +Inf when there is none.
+func limit(v float64) float64 {
+	if v <= 0 || math.IsNaN(v) {
+		return math.Inf(1)
+	}
+	return v
+}
