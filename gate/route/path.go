@@ -1,0 +1,467 @@
+package route
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// newPrefix checks a path of the configuration.
+func newPrefix(path string, ignoreCase bool) (*prefix, error) {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("path %q "+format, append([]any{path}, args...)...)
+	}
+	p := &prefix{ignoreCase: ignoreCase}
+	if path == "" || path == "/" {
+		return p, nil
+	}
+	if path[0] != '/' {
+		return nil, bad("must start with a slash")
+	}
+	if !utf8.ValidString(path) {
+		return nil, bad("is not UTF-8")
+	}
+	for _, c := range path {
+		switch {
+		case c == '%':
+			return nil, bad("has a percent sign: write it decoded")
+		case c == '?':
+			return nil, bad("has a query, which does not take part")
+		case c == '*':
+			return nil, bad("has a star: a path is a prefix by itself")
+		case strings.ContainsRune(`#;\`, c) || unicode.IsControl(c) || c == utf8.RuneError:
+			return nil, bad("has the character %q, which origins read in different ways", c)
+		}
+	}
+	p.path = strings.TrimSuffix(path, "/")
+	segments := strings.Split(p.path[1:], "/")
+	for _, s := range segments {
+		switch {
+		case s == "":
+			return nil, bad("has an empty segment")
+		case s == "." || s == "..":
+			return nil, bad("has a dot segment")
+		case strings.HasSuffix(s, ".") || strings.TrimSpace(s) != s:
+			return nil, bad("has the segment %q: some origins drop a dot or space at its border", s)
+		}
+	}
+	if len(p.path) > 1024 {
+		return nil, bad("is too long")
+	}
+	buf := make([]byte, 2*long)
+	sk := skeletonOf([]byte(p.path), buf[:long], buf[long:])
+	text := strings.ReplaceAll(string(sk.b), string(rune(gone)), "")
+	if sk.loose || sk.cut || strings.Count(text, "/") != len(segments) || strings.Contains(text, string(rune(stop))) {
+		return nil, bad("has a character that origins read in different ways")
+	}
+	p.skeleton = text
+	p.segments = strings.Split(text[1:], "/")
+	for _, s := range p.segments {
+		if s == "" {
+			return nil, errors.New("has a segment of characters that nobody sees")
+		}
+	}
+	for _, c := range p.path {
+		p.lower = append(p.lower, unicode.ToLower(c))
+	}
+	return p, nil
+}
+
+// plain tells whether a path lies under the prefix when it is percent-decoded
+// once, and whether characters were encoded that no client needs to encode.
+func (p *prefix) plain(path []byte) (under, needless bool) {
+	if p.ignoreCase {
+		return p.plainFold(path)
+	}
+	i := 0
+	for j := range len(p.path) {
+		if i >= len(path) {
+			return false, false
+		}
+		c, n := decodeOne(path[i:])
+		if c != p.path[j] || n > 1 && c == '/' {
+			return false, false
+		}
+		needless = needless || n > 1 && unreserved(c)
+		i += n
+	}
+	return i == len(path) || path[i] == '/', needless
+}
+
+func (p *prefix) plainFold(path []byte) (under, needless bool) {
+	i := 0
+	for _, want := range p.lower {
+		var r [utf8.UTFMax]byte
+		k := 0
+		for k < len(r) && i < len(path) && (k == 0 || !utf8.FullRune(r[:k])) {
+			c, n := decodeOne(path[i:])
+			if n > 1 && c == '/' {
+				return false, false
+			}
+			needless = needless || n > 1 && unreserved(c)
+			r[k] = c
+			i += n
+			k++
+		}
+		if got, n := utf8.DecodeRune(r[:k]); k == 0 || n != k || unicode.ToLower(got) != want {
+			return false, false
+		}
+	}
+	return i == len(path) || path[i] == '/', needless
+}
+
+// decodeOne takes a byte, or %XX, off the front.
+func decodeOne(b []byte) (c byte, n int) {
+	if b[0] == '%' && len(b) > 2 && isHex(b[1]) && isHex(b[2]) {
+		return unhex(b[1])<<4 | unhex(b[2]), 3
+	}
+	return b[0], 1
+}
+
+func unreserved(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~'
+}
+
+func isHex(c byte) bool { return hexValue[c] != 0 }
+func unhex(c byte) byte { return hexValue[c] - 1 }
+
+// hexValue is a digit's value and one, or zero.
+var hexValue = func() (v [256]byte) {
+	for i, c := range []byte("0123456789abcdef") {
+		v[c] = byte(i + 1)
+		v[bytes.ToUpper([]byte{c})[0]] = byte(i + 1)
+	}
+	return
+}()
+
+// forbidden tells whether a path holds what is refused in every room: a slash
+// or backslash encoded, a backslash, a dot segment, a control byte, a space.
+func forbidden(path []byte) bool {
+	dots, only := 0, true // of the segment so far
+	for i := 0; i < len(path); {
+		c, n := decodeOne(path[i:])
+		switch {
+		case c == '/' && n == 1:
+			if only && (dots == 1 || dots == 2) {
+				return true
+			}
+			dots, only = 0, true
+		case c == '/', c == '\\', c < ' ', c == 0x7f, c == ' ' && n == 1:
+			return true
+		case c == '.':
+			dots++
+		default:
+			only = false
+		}
+		i += n
+	}
+	return only && (dots == 1 || dots == 2)
+}
+
+// Marks in a skeleton. No path of a room can hold them.
+const (
+	stop = 0x01 // some origins skip it, some end the path there
+	gone = 0x02 // some origins skip it
+)
+
+// skeleton is what all readings of a path have in common; see the package doc.
+type skeleton struct {
+	b      []byte // "/a/b", no empty segments
+	climbs bool   // something in it may be "..": readings may leave any segment
+	loose  bool   // any subsequence of the segments may be a reading
+	cut    bool   // it did not fit: anything may be a reading
+}
+
+// skeletonOf boils a path down, using a and b, which hold the result.
+func skeletonOf(path, a, b []byte) skeleton {
+	if len(path) > len(a) {
+		return skeleton{cut: true}
+	}
+	var w writer
+	w.reset(b)
+	w.path(decodeAll(a[:0], path, true))
+	for round := 0; w.again && !w.cut; round++ {
+		// A look-alike of the percent sign: what it encodes comes to light in
+		// another round, where the first one's borders are no longer known.
+		if round == 3 {
+			w.cut = true
+			break
+		}
+		src := decodeAll(a[:0], w.b, false)
+		w.reset(b)
+		w.loose = true
+		w.path(src)
+	}
+	return skeleton{w.b, w.climbs, w.loose || w.climbs, w.cut || w.segments > maxSegments && (w.loose || w.climbs)}
+}
+
+// maxSegments bounds the work on paths that may climb.
+const maxSegments = 64
+
+// under tells whether any reading may lie under the segments.
+func (s *skeleton) under(segments []string) bool {
+	if s.cut {
+		return true
+	}
+	rest := s.b
+	for _, want := range segments {
+		for {
+			if len(rest) == 0 {
+				return false
+			}
+			rest = rest[1:]
+			end := bytes.IndexByte(rest, '/')
+			if end < 0 {
+				end = len(rest)
+			}
+			same := sameSegment(rest[:end], want)
+			rest = rest[end:]
+			if same {
+				break
+			}
+			if !s.loose {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func sameSegment(got []byte, want string) bool {
+	i := 0
+	for _, c := range got {
+		switch {
+		case c == gone || c == '%':
+		case c == stop:
+			if i == len(want) {
+				return true
+			}
+			if want[i] == ' ' {
+				i++
+			}
+		case i == len(want) || want[i] != c:
+			return false
+		default:
+			i++
+		}
+	}
+	return i == len(want)
+}
+
+// decodeAll percent-decodes until nothing is left to decode: %252e is a dot. A
+// decoded slash becomes a backslash, for not everybody takes it for a border,
+// and a raw space a stop, for it may end the request line's target.
+func decodeAll(dst, src []byte, wire bool) []byte {
+	for _, c := range src {
+		if c == ' ' && wire {
+			c = stop
+		}
+		dst = append(dst, c)
+		for isHex(dst[len(dst)-1]) {
+			n := len(dst)
+			if n >= 3 && dst[n-3] == '%' && isHex(dst[n-2]) {
+				c := unhex(dst[n-2])<<4 | unhex(dst[n-1])
+				if c == '/' {
+					c = '\\'
+				}
+				dst = append(dst[:n-3], c)
+				continue
+			}
+			if n >= 6 && dst[n-6] == '%' && dst[n-5]|0x20 == 'u' && isHex(dst[n-4]) && isHex(dst[n-3]) && isHex(dst[n-2]) {
+				r := rune(unhex(dst[n-4]))<<12 | rune(unhex(dst[n-3]))<<8 | rune(unhex(dst[n-2]))<<4 | rune(unhex(dst[n-1]))
+				if r == '/' {
+					r = '\\'
+				}
+				dst = utf8.AppendRune(dst[:n-6], r)
+				continue
+			}
+			break
+		}
+	}
+	return dst
+}
+
+// writer makes a skeleton of decoded bytes.
+type writer struct {
+	b        []byte // has fixed capacity
+	start    int    // of the current segment
+	dots     int    // in the current segment
+	lead     int    // borders before the first segment
+	segments int
+	only     bool // the current segment is dots, spaces and marks so far
+	open     bool // the current segment has begun
+	param    bool // after a ';'
+	again    bool
+	climbs   bool
+	loose    bool
+	cut      bool
+}
+
+func (w *writer) reset(b []byte) {
+	*w = writer{b: b[:0], only: true, climbs: w.climbs, loose: w.loose, cut: w.cut}
+}
+
+func (w *writer) path(src []byte) {
+	for i := 0; i < len(src) && !w.cut; {
+		c := src[i]
+		if c < utf8.RuneSelf {
+			w.ascii(c)
+			i++
+			continue
+		}
+		r, n := decodeLenient(src[i:])
+		i += n
+		switch {
+		case r < 0:
+			w.ascii(gone)
+		case r < utf8.RuneSelf:
+			if r == '/' {
+				r = '\\'
+			}
+			w.again = w.again || r == '%'
+			w.ascii(byte(r))
+		default:
+			w.rune(r)
+		}
+	}
+	w.border()
+}
+
+func (w *writer) rune(r rune) {
+	var buf [utf8.UTFMax]byte
+	switch {
+	case r >= hangul && r < hangulEnd: // L, V and perhaps T, as NFD has it
+		r -= hangul
+		w.high(buf[:utf8.EncodeRune(buf[:], 0x1100+r/588)])
+		w.high(buf[:utf8.EncodeRune(buf[:], 0x1161+r%588/28)])
+		if r %= 28; r > 0 {
+			w.high(buf[:utf8.EncodeRune(buf[:], 0x11a7+r)])
+		}
+	default:
+		folded := fold(r)
+		if folded == "" {
+			w.high(buf[:utf8.EncodeRune(buf[:], r)])
+			return
+		}
+		for i := range len(folded) {
+			if c := folded[i]; c < utf8.RuneSelf {
+				w.again = w.again || c == '%'
+				w.ascii(c)
+			} else {
+				w.put(c)
+			}
+		}
+	}
+}
+
+func (w *writer) high(b []byte) {
+	for _, c := range b {
+		w.put(c)
+	}
+}
+
+func (w *writer) ascii(c byte) {
+	switch {
+	case c == '/':
+		w.border()
+	case c == '\\' || c == 0 || c == '#' || c == '?':
+		// A border to some, the path's end to some, and part of a parameter's
+		// value to others, which then goes on.
+		w.loose = w.loose || w.param
+		w.border()
+	case w.param:
+	case c == ';':
+		w.param = true
+	case c == '$' && w.open && bytes.HasSuffix(w.b[w.start:], []byte("::")):
+		w.b = w.b[:len(w.b)-2] // an NTFS stream of the same file
+		w.param = true
+	case c == ' ' || c == '+':
+		if w.open {
+			w.put(' ')
+		}
+	case c == gone:
+		w.put(gone)
+	case c < ' ' || c == 0x7f:
+		w.climbs = w.climbs || w.only && w.dots > 1
+		w.put(stop)
+	default:
+		w.put(lower[c])
+	}
+}
+
+// put adds to the current segment.
+func (w *writer) put(c byte) {
+	if w.param {
+		return
+	}
+	if len(w.b)+2 > cap(w.b) {
+		w.cut = true
+		return
+	}
+	if !w.open {
+		w.open = true
+		w.b = append(w.b, '/')
+	}
+	switch c {
+	case '.':
+		w.dots++
+	case ' ', stop, gone, '%':
+	default:
+		w.only = false
+	}
+	w.b = append(w.b, c)
+}
+
+// border ends the current segment.
+func (w *writer) border() {
+	switch {
+	case w.only:
+		w.climbs = w.climbs || w.dots > 1
+		w.b = w.b[:w.start]
+	default:
+		n := len(w.b)
+		for c := w.b[n-1]; c == '.' || c == ' ' || c == stop || c == gone || c == '%'; c = w.b[n-1] {
+			n--
+		}
+		w.b = w.b[:n]
+		w.segments++
+	}
+	if len(w.b) == 0 {
+		w.lead++
+		w.loose = w.loose || w.lead > 2 // the call at the end counts as one
+	}
+	w.start, w.dots, w.only, w.open, w.param = len(w.b), 0, true, false, false
+}
+
+// decodeLenient takes a rune off the front, overlong ones too, which
+// utf8.DecodeRune refuses. It is negative where there is none.
+func decodeLenient(b []byte) (r rune, n int) {
+	if r, n := utf8.DecodeRune(b); r != utf8.RuneError || n > 1 {
+		return r, n
+	}
+	tail := func(i int) rune {
+		if i < len(b) && b[i]&0xc0 == 0x80 {
+			return rune(b[i] & 0x3f)
+		}
+		return -1
+	}
+	t1, t2, t3 := tail(1), tail(2), tail(3)
+	switch c := b[0]; {
+	case c == 0xc0 || c == 0xc1:
+		if t1 >= 0 {
+			return rune(c&1)<<6 | t1, 2
+		}
+	case c == 0xe0:
+		if t1 >= 0 && t2 >= 0 {
+			return t1<<6 | t2, 3
+		}
+	case c == 0xf0:
+		if t1 >= 0 && t2 >= 0 && t3 >= 0 {
+			return t1<<12 | t2<<6 | t3, 4
+		}
+	}
+	return -1, 1
+}
