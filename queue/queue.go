@@ -114,8 +114,6 @@ type Standing struct {
 	Provisional bool
 	// Restored: a ticket that the store did not know was put back at its place.
 	Restored bool
-	// Overshoot: this call raised called+active above max_active.
-	Overshoot bool
 }
 
 // Visit is the use of a pass, reported by Renew.

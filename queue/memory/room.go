@@ -132,7 +132,7 @@ func (r *room) enter(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standing
 			return r.provisional(c, v)
 		}
 		r.setDeadline(v, min(max(v.deadline, a.Deadline), v.since.Add(c.Settings.ClaimWithin)))
-		return queue.Standing{State: queue.Waiting, Place: v.place}
+		return queue.Standing{State: queue.Waiting, Place: v.place, Rank: -1}
 	case away:
 		r.move(v, waiting, a.Deadline)
 		return r.inLine(c, a, v)
@@ -179,7 +179,11 @@ func (r *room) inLine(c *queue.Call, a *queue.Arrival, v *visitor) queue.Standin
 	case c.Settings.Mode == queue.ModeClosed:
 		return queue.Standing{State: queue.Closed, Place: v.place, Rank: -1}
 	}
-	return queue.Standing{State: queue.Waiting, Place: v.place, Rank: r.rank(v)}
+	out := queue.Standing{State: queue.Waiting, Place: v.place, Rank: -1}
+	if a.Claim || a.Newcomer {
+		out.Rank = r.rank(v)
+	}
+	return out
 }
 
 // claim turns a called visitor into an active one.
@@ -192,11 +196,12 @@ func (r *room) claim(c *queue.Call, v *visitor) queue.Standing {
 }
 
 func (r *room) admitted(v *visitor) queue.Standing {
-	return queue.Standing{State: queue.Admitted, Place: v.place, Called: v.since, Until: v.deadline.Add(-queue.SlotMargin)}
+	return queue.Standing{State: queue.Admitted, Place: v.place, Rank: -1,
+		Called: v.since, Until: v.deadline.Add(-queue.SlotMargin)}
 }
 
 func (r *room) provisional(c *queue.Call, v *visitor) queue.Standing {
-	return queue.Standing{State: queue.Admitted, Place: v.place, Called: v.since,
+	return queue.Standing{State: queue.Admitted, Place: v.place, Rank: -1, Called: v.since,
 		Until: v.deadline.Add(-c.Settings.ClaimMargin()), Provisional: true}
 }
 

@@ -1,0 +1,23 @@
+package redis
+
+// keys are the names of everything the store keeps, of one room: one hash tag a
+// room, so that all of a call's keys lie in one slot of a cluster. What each holds
+// is written at the head of lua/room.lua, in the same order.
+type keys struct {
+	all       []string
+	overrides []string
+}
+
+func roomKeys(prefix, room string) *keys {
+	base := prefix + ":{" + room + "}:"
+	k := &keys{}
+	for _, name := range []string{
+		"meta", "waiting", "present", "away", "called", "active", "since", "left",
+		"used", // and used:<minute>, named by the script
+		"ladder", "overrides",
+	} {
+		k.all = append(k.all, base+name)
+	}
+	k.overrides = []string{base + "overrides"}
+	return k
+}

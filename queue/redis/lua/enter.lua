@@ -1,0 +1,139 @@
+-- enter: where visitors stand who ask. See Store.Enter.
+--
+-- Items: id, place, until when present, flags (1 newcomer, 2 again, 4 join, 8 claim).
+-- Returns {now, generation, then for each item: state, place, rank, called, until, flags}
+-- with states as queue.State and flags 1 joined, 2 claimed, 4 provisional, 8 restored.
+local NONE, WAITING, ADMITTED, FULL, SHUT, USED = 0, 1, 2, 3, 4, 5
+local JOINED, CLAIMED, PROVISIONAL, RESTORED = 1, 2, 4, 8
+local MAX_LATE = 2000000
+local NEWCOMER, AGAIN, JOIN, CLAIM
+
+local out = {now, generation}
+local n = 2
+local function answer(state, place, rank, called_at, till, flags)
+  out[n + 1], out[n + 2], out[n + 3], out[n + 4], out[n + 5], out[n + 6] = state, place, rank, called_at, till, flags
+  n = n + 6
+end
+
+local in_line = call('ZCARD', waiting)
+local slots = call('ZCARD', called) + call('ZCARD', active)
+
+local function called_since(id) return tonumber(call('HGET', since, id) or 0) end
+
+local function admit(id, place, called_at, till, flags)
+  answer(ADMITTED, place, -1, called_at, till - SLOT_MARGIN, flags)
+end
+
+-- claim: a called visitor has come and takes the slot.
+local function claim(id, place, called_at, flags)
+  local till = slot_end(now, session, called_at)
+  call('ZREM', called, id)
+  call('ZADD', active, till, id)
+  use_up(id, place, now + used_for)
+  admit(id, place, called_at, till, flags + CLAIMED)
+end
+
+local function note_call(id, place)
+  local called_at = now - now % 1000
+  call('HSET', since, id, called_at)
+  calls = calls + 1
+  front = max(front, place)
+  slots = slots + 1
+  return called_at
+end
+
+-- wait: somebody who is in line, if need be put there first, is answered.
+local function wait(id, place, till, fresh_in_line, flags)
+  local behind_all = fresh_in_line and place > last
+  if behind_all then last = place end
+  if mode == OPEN and CLAIM then
+    if not fresh_in_line then
+      call('ZREM', waiting, id)
+      call('ZREM', present, id)
+      in_line = in_line - 1
+    end
+    return claim(id, place, note_call(id, place), flags)
+  end
+  local rank = -1
+  if fresh_in_line then
+    call('ZADD', waiting, place, id)
+    call('ZADD', present, till, id)
+    if behind_all then rank = in_line end
+    in_line = in_line + 1
+  elseif NEWCOMER then
+    call('ZADD', present, 'GT', till, id)
+  else
+    call('ZADD', present, 'XX', 'GT', till, id)
+  end
+  if mode == CLOSED then return answer(SHUT, place, -1, 0, 0, flags) end
+  if rank < 0 and (CLAIM or NEWCOMER) then rank = call('ZRANK', waiting, id) end
+  answer(WAITING, place, rank, 0, 0, flags)
+end
+
+local function welcome(id, place, till)
+  place = min(max(place, now - MAX_LATE), now)
+  if mode == CLOSED then return answer(SHUT, 0, -1, 0, 0, 0) end
+  if mode == OPEN or in_line == 0 and callable(slots) >= 1 then
+    if mode ~= OPEN then spend(1) end
+    call('ZADD', called, now + claim_within, id)
+    local called_at = note_call(id, place)
+    return answer(ADMITTED, place, -1, called_at, now + claim_within - claim_margin, JOINED + CLAIMED + PROVISIONAL)
+  end
+  if not JOIN then return answer(NONE, 0, -1, 0, 0, 0) end
+  if max_waiting > 0 and in_line >= max_waiting then return answer(FULL, 0, -1, 0, 0, 0) end
+  wait(id, place, till, true, JOINED)
+end
+
+local function known(id, place, till)
+  local kept = call('ZSCORE', waiting, id)
+  if kept then
+    wait(id, tonumber(kept), till, false, 0)
+    return true
+  end
+  local due = call('ZSCORE', called, id)
+  if due then
+    local called_at = called_since(id)
+    due = tonumber(due)
+    if NEWCOMER then -- the answer to the first request was lost
+      answer(ADMITTED, place, -1, called_at, due - claim_margin, PROVISIONAL)
+    elseif CLAIM then
+      claim(id, place, called_at, 0)
+    else
+      call('ZADD', called, min(max(due, till), called_at + claim_within), id)
+      answer(WAITING, place, -1, 0, 0, 0)
+    end
+    return true
+  end
+  local ends = call('ZSCORE', active, id)
+  if ends then
+    local called_at = called_since(id)
+    local e = max(tonumber(ends), slot_end(now, session, called_at))
+    call('ZADD', active, e, id)
+    admit(id, place, called_at, e, 0)
+    return true
+  end
+  if call('ZREM', away, id) == 1 then
+    wait(id, min(place, now), till, true, 0)
+    return true
+  end
+  return false
+end
+
+for i = first_item, #ARGV, 4 do
+  local id, place, till, flags = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
+  NEWCOMER, AGAIN, JOIN, CLAIM = flags % 2 >= 1, flags % 4 >= 2, flags % 8 >= 4, flags % 16 >= 8
+  if NEWCOMER and not AGAIN then
+    welcome(id, place, till)
+  elseif not known(id, place, till) then
+    if NEWCOMER then
+      welcome(id, place, till)
+    elseif is_used(id, place) then
+      answer(USED, 0, -1, 0, 0, 0)
+    else
+      wait(id, min(place, now), till, true, RESTORED)
+    end
+  end
+end
+
+save()
+return out

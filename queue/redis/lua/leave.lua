@@ -1,0 +1,33 @@
+-- leave: visitors who go free their slots and places now. See Store.Leave.
+--
+-- Items: id, place, until of the pass (0: none).
+-- Returns {now, generation, then for each item: 1 slot freed, 2 place freed, 0 neither}.
+local out = {now, generation}
+
+for i = first_item, #ARGV, 3 do
+  local id, place, till = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+  local freed = 0
+  local ends = call('ZSCORE', active, id)
+  if ends then
+    till = max(till, tonumber(ends))
+    call('ZREM', active, id)
+    call('HDEL', since, id)
+    freed = 1
+  elseif call('ZREM', called, id) == 1 then
+    call('HDEL', since, id)
+    freed = 1
+  elseif call('ZREM', waiting, id) == 1 then
+    call('ZREM', present, id)
+    freed = 2
+  elseif call('ZREM', away, id) == 1 then
+    freed = 2
+  end
+  till = max(now + used_for, till + 60000000)
+  use_up(id, place, till)
+  local known = call('ZSCORE', left, id)
+  if not known or tonumber(known) < till then call('ZADD', left, till, id) end
+  out[#out + 1] = freed
+end
+
+save()
+return out

@@ -1,0 +1,56 @@
+-- renew: sessions that are in use live on. See Store.Renew.
+--
+-- Items: id, place, called, until (all three by the pass), when last used, extension asked for.
+-- Returns {now, generation, then for each item: until, flags}
+-- with flags 1 gone, 2 claimed, 4 restored, 8 overshoot.
+local GONE, CLAIMED, RESTORED, OVERSHOOT = 1, 2, 4, 8
+
+local out = {now, generation}
+local n = 2
+local function answer(till, flags)
+  out[n + 1], out[n + 2] = till, flags
+  n = n + 2
+end
+
+local slots = call('ZCARD', called) + call('ZCARD', active)
+
+-- seat: gives an id, wherever it is known, an active slot. Returns until when the
+-- slot lived so far, when the visitor was called, and what was done.
+local function seat(id, place, called_at)
+  local ends = call('ZSCORE', active, id)
+  if ends then return tonumber(ends), tonumber(call('HGET', since, id) or called_at), 0 end
+  if call('ZREM', called, id) == 1 then
+    use_up(id, place, now + used_for)
+    return 0, tonumber(call('HGET', since, id) or called_at), CLAIMED
+  end
+  local done = RESTORED
+  if call('ZREM', waiting, id) == 1 then
+    call('ZREM', present, id)
+    done = CLAIMED
+  elseif call('ZREM', away, id) == 1 then
+    done = CLAIMED
+  end
+  if mode == AUTO and max_active > 0 and slots >= max_active then done = done + OVERSHOOT end
+  slots = slots + 1
+  call('HSET', since, id, called_at)
+  use_up(id, place, now + used_for)
+  return 0, called_at, done
+end
+
+for i = first_item, #ARGV, 6 do
+  local id, place, called_at = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+  local used_at, extend = min(tonumber(ARGV[i + 4]), now), tonumber(ARGV[i + 5])
+  local stored = tonumber(call('HGET', since, id) or called_at)
+  local over = max_session > 0 and stored + max_session <= now
+  if over or call('ZSCORE', left, id) then
+    answer(0, GONE)
+  else
+    local ends, started, done = seat(id, place, called_at)
+    local e = max(ends, slot_end(used_at, max(session, extend), started))
+    if e ~= ends then call('ZADD', active, e, id) end
+    answer(e - SLOT_MARGIN, done)
+  end
+end
+
+save()
+return out

@@ -1,0 +1,141 @@
+-- room: what every operation begins with. The operation's own file follows.
+--
+-- All instants are room time in microseconds, whole numbers below 2^53. They are
+-- handed to commands as numbers: `..` and tostring() would cut them to 14 digits.
+--
+-- KEYS[1]   meta      HASH    time, wall, generation; units, at, perhour, burst; last, front, calls; ladder_at
+-- KEYS[2]   waiting   ZSET    id -> place: the line, present visitors only
+-- KEYS[3]   present   ZSET    id -> until when a waiting visitor counts as present
+-- KEYS[4]   away      ZSET    id -> until when an absent visitor's place is kept
+-- KEYS[5]   called    ZSET    id -> until when the slot waits for the visitor
+-- KEYS[6]   active    ZSET    id -> end of the slot
+-- KEYS[7]   since     HASH    id -> when called, for the called and the active
+-- KEYS[8]   left      ZSET    id -> until when it is remembered that the visitor left
+-- KEYS[9]   used      ZSET    minute -> until when the used tickets of places in that minute are remembered;
+--                             each minute's tickets are in the HASH used:<minute>, see use_up
+-- KEYS[10]  ladder    STRING  places at fixed ranks, the latest place given first
+-- KEYS[11]  overrides HASH    version, keys
+--
+-- ARGV[1]   now, microseconds; empty: the clock of the server
+-- ARGV[2]   latest room time the gate was told; ARGV[3] its generation; ARGV[4] its version of the overrides
+-- ARGV[5]   mode; [6] visitors per hour, -1 no limit; [7] burst; [8] max_active; [9] max_waiting, 0 none
+-- ARGV[10]  session; [11] max_session, 0 none; [12] claim_within; [13] claim margin; [14] keep_place;
+-- ARGV[15]  how long used tickets are remembered
+-- ARGV[16..] items of the operation
+local meta, waiting, present, away, called = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local active, since, left, used, ladder, overrides = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local told, version, mode = tonumber(ARGV[2]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local max_active, max_waiting = tonumber(ARGV[8]), tonumber(ARGV[9])
+local session, max_session = tonumber(ARGV[10]), tonumber(ARGV[11])
+local claim_within, claim_margin = tonumber(ARGV[12]), tonumber(ARGV[13])
+local keep_place, used_for = tonumber(ARGV[14]), tonumber(ARGV[15])
+local first_item = 16
+
+local AUTO, OPEN, CLOSED = 0, 2, 3          -- queue.Mode; hold needs no name
+local VISITOR = 3600000                     -- queue.visitorUnits
+local SLOT_MARGIN = 10000000                -- queue.SlotMargin
+local MAX_STEP = 10000000                   -- most that room time moves between two calls
+local MAX_WORK = 1000                       -- most that one tick ends, moves and calls, each
+
+local call = redis.call
+local floor, max, min = math.floor, math.max, math.min
+
+-- Room time.
+local wall
+if ARGV[1] ~= '' then
+  wall = tonumber(ARGV[1])
+else
+  local t = call('TIME')
+  wall = tonumber(t[1]) * 1000000 + tonumber(t[2])
+end
+local m = call('HMGET', meta, 'time', 'wall', 'generation', 'units', 'at', 'perhour', 'burst', 'last', 'front', 'calls')
+local known_version = tonumber(call('HGET', overrides, 'version') or 0)
+local fresh = version >= known_version
+local now, generation, units, at, perhour, burst
+local last, front, calls = tonumber(m[8] or 0), tonumber(m[9] or 0), tonumber(m[10] or 0)
+if m[1] then
+  now = max(tonumber(m[1]) + min(max(wall - tonumber(m[2]), 0), MAX_STEP), told)
+  generation = tonumber(m[3])
+  units, at, perhour, burst = tonumber(m[4]), tonumber(m[5]), tonumber(m[6]), tonumber(m[7])
+else
+  now = max(wall, told)
+  generation = tonumber(ARGV[3]) + 1
+  units, at, perhour, burst = 0, floor(now / 1000), tonumber(ARGV[6]), tonumber(ARGV[7])
+  if told == 0 then units = burst * VISITOR end
+end
+
+-- Credit: queue.Credit.Settle. A gate that has not heard of the latest overrides
+-- does not know the limits; what it says of them does not count.
+if fresh then
+  local gone = floor(now / 1000) - at
+  if gone > 0 then
+    at = at + gone
+    if perhour > 0 then
+      local space = burst * VISITOR - units
+      if gone >= floor(space / perhour) + 1 then
+        units = units + space
+      else
+        units = min(units + gone * perhour, units + space)
+      end
+    end
+  end
+  perhour, burst = tonumber(ARGV[6]), tonumber(ARGV[7])
+  units = min(units, burst * VISITOR)
+end
+
+-- callable: queue.Credit.Callable.
+local function callable(slots)
+  if mode ~= AUTO or not fresh then return 0 end
+  local n = math.huge
+  if perhour > 0 then n = floor(units / VISITOR) end
+  if max_active > 0 then n = min(n, max_active - slots) end
+  return max(n, 0)
+end
+
+local function spend(n)
+  if perhour > 0 then units = units - n * VISITOR end
+end
+
+local function save()
+  call('HSET', meta, 'time', now, 'wall', wall, 'generation', generation, 'units', units, 'at', at,
+    'perhour', perhour, 'burst', burst, 'last', last, 'front', front, 'calls', calls)
+end
+
+-- slot_end: until when the slot of a session that was used at an instant lives.
+local function slot_end(used_at, idle, called_at)
+  local e = used_at + idle
+  if max_session > 0 then e = min(e, called_at + max_session) end
+  return e + SLOT_MARGIN
+end
+
+-- Used tickets: 8-byte ids strung together, in a field for each of 1024 parts of
+-- the ids, in a hash for each minute of places: about 16 bytes a ticket. The
+-- minute follows from the place, which no ticket ever changes.
+local function used_field(place, id)
+  local minute = floor(place / 60000000)
+  return used .. ':' .. minute, id:byte(8) + 256 * (id:byte(7) % 4), minute
+end
+
+local function holds(packed, id)
+  local from = 1
+  while packed do
+    local i = string.find(packed, id, from, true)
+    if not i then return false end
+    if i % 8 == 1 then return true end
+    from = i + 1
+  end
+  return false
+end
+
+local function is_used(id, place)
+  local key, field = used_field(place, id)
+  return holds(call('HGET', key, field), id)
+end
+
+local function use_up(id, place, till)
+  local key, field, minute = used_field(place, id)
+  local packed = call('HGET', key, field)
+  if not holds(packed, id) then call('HSET', key, field, (packed or '') .. id) end
+  local known = call('ZSCORE', used, minute)
+  if not known or tonumber(known) < till then call('ZADD', used, till, minute) end
+end

@@ -1,0 +1,117 @@
+-- tick: what time brings. See Store.Tick.
+--
+-- No items. Returns {now, generation, waiting, away, called, active, front, calls, perhour, burst,
+-- more, called by this tick, no-shows, abandoned, ended, ladder, version and keys of the overrides}.
+local LADDER_AGE = 200000
+local DENSE = 64 -- queue.denseRungs
+
+local more = 0
+local no_shows, abandoned, ended, called_now = 0, 0, 0, 0
+
+-- due: at most MAX_WORK members of a set whose time is over, taken out of it.
+local function due(set)
+  local ids = call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, MAX_WORK)
+  if #ids > 0 then call('ZREM', set, unpack(ids)) end
+  if #ids == MAX_WORK then more = 1 end
+  return ids
+end
+
+local function go_away(ids)
+  if #ids == 0 then return end
+  local args, till = {}, now + keep_place
+  for i = 1, #ids do
+    args[2 * i - 1], args[2 * i] = till, ids[i]
+  end
+  call('ZADD', away, unpack(args))
+end
+
+local gone = due(active)
+if #gone > 0 then call('HDEL', since, unpack(gone)) end
+ended = #gone
+
+gone = due(called)
+if #gone > 0 then call('HDEL', since, unpack(gone)) end
+go_away(gone)
+no_shows = #gone
+
+gone = due(present)
+if #gone > 0 then call('ZREM', waiting, unpack(gone)) end
+go_away(gone)
+
+abandoned = #due(away)
+
+due(left)
+local minutes = call('ZRANGEBYSCORE', used, '-inf', now, 'LIMIT', 0, 4)
+for i = 1, #minutes do
+  call('UNLINK', used .. ':' .. minutes[i])
+  call('ZREM', used, minutes[i])
+end
+
+-- Call those who are next. Nobody is called whose time to be present is over,
+-- also when there were too many of them to take out above.
+local slots = call('ZCARD', called) + call('ZCARD', active)
+local in_line = call('ZCARD', waiting)
+local n = min(callable(slots), in_line)
+if n > MAX_WORK then n, more = MAX_WORK, 1 end
+local rounds = 0
+while n > 0 do
+  rounds = rounds + 1
+  if rounds > 4 then
+    more = 1
+    break
+  end
+  local next_up = call('ZRANGE', waiting, 0, n - 1, 'WITHSCORES')
+  if #next_up == 0 then break end
+  local ids = {}
+  for i = 1, #next_up, 2 do ids[#ids + 1] = next_up[i] end
+  local marks = call('ZMSCORE', present, unpack(ids))
+  local absent, deadlines, calls_at = {}, {}, {}
+  local called_at = now - now % 1000
+  for i = 1, #ids do
+    local till = tonumber(marks[i] or 0)
+    if till <= now then
+      absent[#absent + 1] = ids[i]
+    else
+      local k = #deadlines
+      deadlines[k + 1], deadlines[k + 2] = min(till, now + claim_within), ids[i]
+      calls_at[k + 1], calls_at[k + 2] = ids[i], called_at
+      front = max(front, tonumber(next_up[2 * i]))
+    end
+  end
+  call('ZREM', waiting, unpack(ids))
+  call('ZREM', present, unpack(ids))
+  go_away(absent)
+  if #deadlines > 0 then
+    call('ZADD', called, unpack(deadlines))
+    call('HSET', since, unpack(calls_at))
+  end
+  local k = #deadlines / 2
+  called_now = called_now + k
+  n = n - k
+end
+spend(called_now)
+calls = calls + called_now
+
+-- The ladder: the latest place given, then places at fixed ranks (queue.NextRung).
+in_line = call('ZCARD', waiting)
+local taken = tonumber(call('HGET', meta, 'ladder_at') or 0)
+local rungs = now < taken + LADDER_AGE and call('GET', ladder)
+if not rungs then
+  local places = {string.format('%.0f', last)}
+  local front_row = call('ZRANGE', waiting, 0, DENSE - 1, 'WITHSCORES')
+  for i = 2, #front_row, 2 do places[#places + 1] = front_row[i] end
+  local r = DENSE
+  while r < in_line do
+    places[#places + 1] = call('ZRANGE', waiting, r, r, 'WITHSCORES')[2]
+    r = r + floor(r / 32)
+  end
+  rungs = table.concat(places, ' ')
+  call('SET', ladder, rungs)
+  call('HSET', meta, 'ladder_at', now)
+end
+
+save()
+local keys = ''
+if known_version ~= version then keys = call('HGET', overrides, 'keys') or '' end
+return {now, generation, in_line, call('ZCARD', away), call('ZCARD', called), call('ZCARD', active),
+  front, calls, perhour, burst, more, called_now, no_shows, abandoned, ended, rungs, known_version, keys}
