@@ -14,6 +14,20 @@
     return c;
   };
 
+  const bar = (percent) => {
+    const ns = "http://www.w3.org/2000/svg";
+    const svg = document.createElementNS(ns, "svg");
+    svg.setAttribute("class", "bar");
+    svg.setAttribute("viewBox", "0 0 100 8");
+    svg.setAttribute("preserveAspectRatio", "none");
+    svg.setAttribute("aria-hidden", "true");
+    const rect = document.createElementNS(ns, "rect");
+    rect.setAttribute("width", percent);
+    rect.setAttribute("height", 8);
+    svg.append(rect);
+    return svg;
+  };
+
   function draw(n) {
     $("requests").textContent = n.requests_per_second;
     $("visitors").textContent = n.visitors;
@@ -34,12 +48,8 @@
     $("top").textContent = "up to " + top;
 
     $("lamps").replaceChildren(...n.lamps.map((l) => {
-      const m = document.createElement("meter");
-      m.max = l.edition;
-      m.value = l.left;
-      m.setAttribute("aria-hidden", "true");
       const td = document.createElement("td");
-      td.append(m);
+      td.append(bar((100 * l.left) / Math.max(l.edition, 1)));
       const th = cell(l.name, "th");
       th.scope = "row";
       return row(th, td, cell(l.left, "td", "num"));
