@@ -76,15 +76,17 @@ var resultNames = [results]string{"ok", "conflict", "timeout", "unavailable", "f
 // String returns the value of the label.
 func (r Result) String() string { return resultNames[r] }
 
-// The kinds of OriginError. Any other is counted as OriginOther.
+// The kinds of OriginError, in the words of package gate/proxy. Its other kinds
+// are the visitor's doing.
 const (
-	OriginConnect   = "connect"   // no connection could be made
-	OriginBusy      = "busy"      // all of max_conns are in use
-	OriginTimeout   = "timeout"   // no answer in time
-	OriginReset     = "reset"     // the connection broke
-	OriginMalformed = "malformed" // what came back is not HTTP
-	OriginOther     = "other"
+	OriginConnect = "connect" // no connection could be made
+	OriginBusy    = "busy"    // all of max_conns are in use
+	OriginTimeout = "timeout" // no answer in time
+	OriginBroken  = "broken"  // the origin broke off, or sent what is not HTTP
+	OriginOther   = "other"
 )
+
+var visitorsDoing = []string{"", "request", "too_large", "client_body", "client"}
 
 // Verdict judges the estimate that a visitor was first shown, once they are let in.
 type Verdict uint8
@@ -150,7 +152,7 @@ func New(version string, rooms []string) *Metrics {
 	m.originDuration = newHistogram(prometheus.NewDesc("sluice_origin_request_duration_seconds",
 		"Time from sending a request to the origin to the end of its answer's header.", nil, nil), requestBounds)
 	originErrors := counterVec("sluice_origin_errors_total", "Requests that the origin did not answer, by kind.", "kind")
-	for _, kind := range []string{OriginConnect, OriginBusy, OriginTimeout, OriginReset, OriginMalformed, OriginOther} {
+	for _, kind := range []string{OriginConnect, OriginBusy, OriginTimeout, OriginBroken, OriginOther} {
 		m.originErrors[kind] = originErrors.WithLabelValues(kind)
 	}
 
@@ -207,13 +209,16 @@ func (m *Metrics) RequestDuration(o Outcome, seconds float64) { m.requestDuratio
 // OriginDuration records how long the origin took to answer.
 func (m *Metrics) OriginDuration(seconds float64) { m.originDuration.observe(seconds) }
 
-// OriginError counts a request that the origin did not answer.
+// OriginError counts a request that the origin did not answer. What was the
+// visitor's doing counts nothing, an unknown kind counts as OriginOther.
 func (m *Metrics) OriginError(kind string) {
 	c, ok := m.originErrors[kind]
-	if !ok {
-		c = m.originErrors[OriginOther]
+	switch {
+	case ok:
+		c.Inc()
+	case !slices.Contains(visitorsDoing, kind):
+		m.originErrors[OriginOther].Inc()
 	}
-	c.Inc()
 }
 
 // StoreUp tells whether the store answers.
