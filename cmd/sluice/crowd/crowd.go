@@ -150,8 +150,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// grumble logs the first of many complaints and, every ten seconds, how many
-// more there were.
+// grumble logs the first of many complaints and, ten seconds later at the
+// earliest, the next one with how many were dropped in between.
 type grumble struct {
 	mu      sync.Mutex
 	last    time.Time
@@ -159,13 +159,18 @@ type grumble struct {
 }
 
 func (g *grumble) log(l *slog.Logger, err error) {
+	if dropped, ok := g.turn(time.Now()); ok {
+		l.Warn("a visitor's request went wrong", "error", err, "dropped", dropped)
+	}
+}
+
+func (g *grumble) turn(now time.Time) (dropped int, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	now := time.Now()
 	if !g.last.IsZero() && now.Sub(g.last) < 10*time.Second {
 		g.dropped++
-		return
+		return 0, false
 	}
-	l.Warn("a visitor's request went wrong", "error", err, "dropped", g.dropped)
-	g.last, g.dropped = now, 0
+	dropped, g.dropped, g.last = g.dropped, 0, now
+	return dropped, true
 }
