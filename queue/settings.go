@@ -62,6 +62,9 @@ func ParseRate(s string) (Rate, error) {
 	if s == "none" {
 		return NoRate, nil
 	}
+	if s == "0" {
+		return Rate{}, fmt.Errorf("rate %q lets nobody in: say mode: hold", s)
+	}
 	number, unit, found := strings.Cut(s, "/")
 	n, err := strconv.ParseInt(number, 10, 64)
 	if !found || err != nil || len(unit) != 1 || !strings.Contains("smh", unit) || number[0] == '+' {
@@ -246,7 +249,12 @@ var live = map[string]struct {
 		func(s *Settings) any { return countOrNone(s.MaxActive) },
 	},
 	"max_waiting": {
-		func(s *Settings, v any) (err error) { s.MaxWaiting, err = ParseCount(v, true); return },
+		func(s *Settings, v any) (err error) {
+			if s.MaxWaiting, err = ParseCount(v, true); errors.Is(err, errZero) {
+				err = errors.New("0 lets nobody join: say mode: closed")
+			}
+			return
+		},
 		func(s *Settings) any { return countOrNone(s.MaxWaiting) },
 	},
 	"session": {
@@ -287,14 +295,17 @@ func (s *Settings) Set(key string, value any) error {
 // Get returns one live setting as it is written in the file.
 func (s *Settings) Get(key string) any { return live[key].write(s) }
 
-// ParseSpan reads a duration such as 10m; nothing without a unit, nothing negative.
+// ParseSpan reads a duration such as 10m; nothing without a unit, not even 0,
+// and nothing with a sign.
 func ParseSpan(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
-	if err != nil || d < 0 {
+	if err != nil || s == "0" || s[0] == '-' || s[0] == '+' {
 		return 0, fmt.Errorf("duration %q: want a number with a unit, such as 90s or 10m", s)
 	}
 	return d, nil
 }
+
+var errZero = errors.New("0 lets nobody in: say mode: hold")
 
 // ParseCount reads a whole number above 0, or (when orNone) the word none as 0.
 // It takes what JSON and YAML make of them.
@@ -315,7 +326,7 @@ func ParseCount(v any, orNone bool) (int64, error) {
 	case err != nil || isString && text[0] == '+':
 		return 0, fmt.Errorf("%q: want %s", text, want)
 	case n == 0:
-		return 0, errors.New("0 lets nobody in: say mode: hold")
+		return 0, errZero
 	case n < 0:
 		return 0, fmt.Errorf("%d is negative", n)
 	}
