@@ -1,0 +1,162 @@
+package queue
+
+import "time"
+
+// Answer is what a visitor is told.
+type Answer struct {
+	Standing
+	Position  int64 // 1 is next; 0 unknown. Only for Waiting
+	Waiting   int64
+	Estimate  Estimate
+	Estimated bool
+	PollAfter time.Duration
+	Age       time.Duration // how old the numbers are
+}
+
+const (
+	// staleAfter is the age of a snapshot from which on every poll asks the store.
+	staleAfter = 3 * time.Second
+	// nearFront is added to what may have been called since a snapshot: whoever is
+	// not further back asks the store.
+	nearFront = 32
+	// heldAgain is when a visitor asks again whose poll was held in vain.
+	heldAgain = 250 * time.Millisecond
+)
+
+// Join asks for somebody who has nothing in hand. With join they take a place if
+// they cannot be let in on the spot; without, they are let in or get None.
+//
+// When the store cannot be asked, a place is given all the same: it is an instant,
+// which this gate knows. The ticket brings it to the store later.
+func (l *Line) Join(id ID, join bool) Answer {
+	v := l.view.Load()
+	now := l.now()
+	if !join && !l.mayAdmit(v, now) {
+		state := None
+		if v.Settings.Mode == ModeClosed {
+			state = Closed
+		}
+		return l.answer(v, now, Standing{State: state, Rank: -1}, 0)
+	}
+	after := PollAfter(v.pace.turn(v.Waiting+1, &v.Settings), v.Waiting, &v.Settings, chance())
+	place := l.clock.place()
+	s, err := l.entering.ask(Arrival{
+		ID: id, Place: place, Deadline: PresentUntil(l.clock.time(), after),
+		Newcomer: true, Join: join, Claim: true,
+	})
+	if err != nil {
+		s = Standing{State: None, Rank: -1}
+		if join {
+			s = Standing{State: Waiting, Place: place, Rank: -1}
+		}
+		if v.Settings.Mode == ModeClosed {
+			s = Standing{State: Closed, Rank: -1}
+		}
+	}
+	return l.answer(l.view.Load(), l.now(), s, after)
+}
+
+// mayAdmit tells whether a visitor might be let in on the spot, as far as the
+// snapshot tells.
+func (l *Line) mayAdmit(v *view, now time.Time) bool {
+	switch {
+	case v.Settings.Mode == ModeOpen:
+		return true
+	case v.Settings.Mode != ModeAuto:
+		return false
+	}
+	return v.received.IsZero() || now.Sub(v.received) > staleAfter || v.Waiting == 0
+}
+
+// Poll asks for the holder of a ticket. Whoever is far from the front is answered
+// from the snapshot and marked present in the background; the others ask the
+// store; and those whose turn is near are held until it comes, if hold says so.
+// alive may tell whether a held visitor's connection still stands.
+func (l *Line) Poll(id ID, place Time, hold bool, alive func() bool) Answer {
+	v := l.view.Load()
+	now := l.now()
+	position := v.Ladder.Position(place)
+	after := PollAfter(v.pace.turn(max(position, 1), &v.Settings), v.Waiting, &v.Settings, chance())
+	a := Arrival{ID: id, Place: place, Deadline: PresentUntil(l.clock.time(), after)}
+	if l.far(v, now, place, position) {
+		l.marks.add(a)
+		s := Standing{State: Waiting, Place: place, Rank: -1}
+		if v.Settings.Mode == ModeClosed {
+			s.State = Closed
+		}
+		return l.answer(v, now, s, after)
+	}
+	a.Claim = true
+	s, err := l.entering.ask(a)
+	if err != nil {
+		return l.answer(v, now, Standing{State: Waiting, Place: place, Rank: -1}, after)
+	}
+	if s.State == Waiting && hold && s.Rank <= reach(&v.Settings) {
+		if held, ok := l.hold(a, alive); ok {
+			s = held
+		} else {
+			after = heldAgain
+		}
+	}
+	return l.answer(l.view.Load(), l.now(), s, after)
+}
+
+// far tells whether a visitor cannot have been called, by what the snapshot says.
+func (l *Line) far(v *view, now time.Time, place Time, position int64) bool {
+	age := now.Sub(v.received)
+	if v.received.IsZero() || age > staleAfter || position == 0 || place <= v.Front {
+		return false
+	}
+	switch v.Settings.Mode {
+	case ModeOpen:
+		return false
+	case ModeHold, ModeClosed:
+		return true
+	}
+	perHour, burst := v.PerHour, v.Burst
+	if perHour < 0 { // max_active alone decides, and may do so at once
+		return v.Settings.MaxActive > 0 && position > v.Settings.MaxActive+nearFront
+	}
+	return position > perHour*age.Milliseconds()/3_600_000+burst+nearFront
+}
+
+// reach is the rank up to which polls are held: whoever is expected to be called
+// while the poll is.
+func reach(s *Settings) int64 {
+	switch {
+	case s.Mode != ModeAuto:
+		return -1
+	case s.Rate.PerHour() < 0:
+		return denseRungs
+	}
+	return s.Rate.PerHour()*heldFor.Milliseconds()/3_600_000 + s.EffectiveBurst()
+}
+
+// answer adds the numbers to a standing.
+func (l *Line) answer(v *view, now time.Time, s Standing, after time.Duration) Answer {
+	a := Answer{Standing: s, Waiting: v.Waiting, PollAfter: after}
+	if !v.received.IsZero() {
+		a.Age = max(0, now.Sub(v.received))
+	}
+	if s.State != Waiting && s.State != Closed {
+		if after == 0 {
+			a.PollAfter = v.Settings.PollMax
+		}
+		return a
+	}
+	if a.PollAfter == 0 {
+		a.PollAfter = v.Settings.PollMax
+	}
+	if s.Place == 0 {
+		return a
+	}
+	a.Position = v.Ladder.Position(s.Place)
+	if a.Position == 0 && s.Rank >= 0 { // came after the ladder was taken
+		a.Position = RungAtOrAfter(s.Rank) + 1
+	}
+	if a.Position > 0 {
+		a.Waiting = max(a.Waiting, a.Position)
+		a.Estimate, a.Estimated = v.pace.Estimate(a.Position)
+	}
+	return a
+}

@@ -1,0 +1,309 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicegate/sluice/metrics"
+)
+
+// Line is a gate's side of one room. It gathers what visitors ask into few calls
+// of the store, keeps the latest snapshot, and answers from that whoever is far
+// from the front, so that a poll costs the same however many wait.
+//
+// Its methods may be called from any goroutine once Run was started.
+type Line struct {
+	name    string
+	store   Store
+	now     func() time.Time
+	log     *slog.Logger
+	metrics *metrics.Metrics
+	counts  *metrics.Room
+	maxHeld int
+
+	clock roomClock
+	view  atomic.Pointer[view]
+
+	mu       sync.Mutex // guards what follows: changed rarely, read through view
+	file     Settings
+	override Overrides
+	pace     Pace
+	down     bool // the latest Tick failed
+
+	entering group[Arrival, Standing]
+	leaving  group[Departure, Departed]
+	marks    marks
+	visits   visits
+	held     heldPolls
+	kick     chan struct{} // somebody waits: tick soon
+}
+
+// view is what a gate knows of a room at one time; it never changes.
+type view struct {
+	Snapshot
+	Settings Settings
+	version  int64
+	received time.Time // zero: the store was never heard
+	pace     Pace
+}
+
+// LineConfig says what a Line works with.
+type LineConfig struct {
+	Room     string
+	Settings Settings // by the configuration, without overrides
+	Store    Store
+	Metrics  *metrics.Metrics // nil: nobody counts
+	Log      *slog.Logger     // nil: nobody listens
+	Now      func() time.Time // nil: time.Now, whose readings are monotonic
+	MaxHeld  int              // most polls held at once; 0: none
+}
+
+// NewLine returns the line of a room. It does nothing until Run is called.
+func NewLine(c LineConfig) *Line {
+	if c.Metrics == nil {
+		c.Metrics = metrics.Discard()
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	l := &Line{
+		name: c.Room, store: c.Store, now: c.Now, log: c.Log.With("room", c.Room),
+		metrics: c.Metrics, counts: c.Metrics.Room(c.Room), maxHeld: c.MaxHeld,
+		file: c.Settings, kick: make(chan struct{}, 1),
+	}
+	l.clock.now = c.Now
+	l.entering.init(l.sendEnter)
+	l.leaving.init(l.sendLeave)
+	l.visits.init()
+	l.held.init()
+	l.view.Store(&view{Settings: c.Settings})
+	l.countLimits(&c.Settings)
+	return l
+}
+
+// Run keeps the line going until ctx ends: it ticks, and sends what was gathered.
+// What was gathered last is sent before it returns.
+func (l *Line) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, part := range []func(context.Context){l.entering.run, l.leaving.run, l.tickForever, l.reportForever} {
+		wg.Go(func() { part(ctx) })
+	}
+	wg.Wait()
+	return ctx.Err()
+}
+
+// Settings returns what is in force.
+func (l *Line) Settings() *Settings { return &l.view.Load().Settings }
+
+// Time returns room time, as far as this gate knows it.
+func (l *Line) Time() Time { return l.clock.time() }
+
+// Generation returns the latest generation of the store that this gate knows.
+func (l *Line) Generation() uint32 { return l.view.Load().Generation }
+
+// HearToken takes the stamp of a token that verified: before the store was heard,
+// it is the best that a gate knows of room time.
+func (l *Line) HearToken(stamp Time) { l.clock.hearToken(stamp) }
+
+// Status is a room as an operator sees it.
+type Status struct {
+	Settings  Settings // in force
+	File      Settings // without the overrides
+	Overrides Overrides
+	Snapshot  Snapshot
+	Age       time.Duration // of the snapshot; negative: the store was never heard
+}
+
+// Status returns how the room stands.
+func (l *Line) Status() Status {
+	v := l.view.Load()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := Status{Settings: v.Settings, File: l.file, Overrides: l.override, Snapshot: v.Snapshot, Age: -1}
+	if !v.received.IsZero() {
+		s.Age = l.now().Sub(v.received)
+	}
+	return s
+}
+
+// SetFile takes the settings of a changed configuration. Overrides stay in force.
+func (l *Line) SetFile(s Settings) {
+	l.mu.Lock()
+	l.file = s
+	l.adopt(l.override)
+	l.mu.Unlock()
+	l.wake()
+}
+
+// Change replaces the overrides of the room: decide makes the new ones from those
+// stored, and is called again when somebody else was faster.
+func (l *Line) Change(ctx context.Context, decide func(file Settings, stored Overrides) (Overrides, error)) error {
+	for {
+		stored, err := l.store.Overrides(ctx, l.name)
+		if err != nil {
+			return err
+		}
+		l.mu.Lock()
+		file := l.file
+		l.mu.Unlock()
+		next, err := decide(file, stored)
+		if err != nil {
+			return err
+		}
+		next.Version = stored.Version + 1
+		err = l.store.Override(ctx, l.name, next)
+		if errors.Is(err, ErrConflict) && ctx.Err() == nil {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		l.mu.Lock()
+		l.adopt(next)
+		l.mu.Unlock()
+		l.wake()
+		return nil
+	}
+}
+
+// adopt puts overrides in force, unless newer ones are. l.mu is held.
+func (l *Line) adopt(o Overrides) {
+	if o.Version < l.override.Version {
+		return
+	}
+	set, err := o.Apply(l.file)
+	if err == nil {
+		if problems := set.Check(); len(problems) > 0 {
+			err = problems[0]
+		}
+	}
+	if err != nil {
+		l.log.Error("overrides do not fit the configuration and are left out", "version", o.Version, "error", err)
+		set = l.file
+	}
+	l.override = o
+	v := *l.view.Load()
+	v.Settings, v.version = set, o.Version
+	l.view.Store(&v)
+	l.countLimits(&set)
+}
+
+func (l *Line) countLimits(s *Settings) {
+	l.counts.SetLimits(float64(s.Rate.PerHour())/3600, float64(s.MaxActive))
+}
+
+// call is what this gate says with every operation.
+func (l *Line) call(v *view) Call {
+	return Call{Room: l.name, Settings: &v.Settings, Version: v.version, Told: l.clock.highest(), Generation: v.Generation}
+}
+
+// storeTimeout bounds one call of the store.
+const storeTimeout = 2 * time.Second
+
+// do makes one call of the store: with a deadline, measured, and its moment heard.
+func (l *Line) do(op metrics.Op, batch int, f func(context.Context, *Call) (Moment, error)) error {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	c := l.call(l.view.Load())
+	sent := l.now()
+	m, err := f(ctx, &c)
+	l.metrics.StoreCall(op, storeResult(err), l.now().Sub(sent).Seconds(), batch)
+	if err == nil {
+		l.clock.hear(m.Time, sent)
+	}
+	return err
+}
+
+func storeResult(err error) metrics.Result {
+	switch {
+	case err == nil:
+		return metrics.OK
+	case errors.Is(err, ErrConflict):
+		return metrics.Conflict
+	case errors.Is(err, context.DeadlineExceeded):
+		return metrics.Timeout
+	case errors.Is(err, ErrUnavailable):
+		return metrics.Unavailable
+	}
+	return metrics.Failed
+}
+
+// sendEnter is one group of visitors who ask. An answer that was lost is asked
+// for once more, under the same ids.
+func (l *Line) sendEnter(in []Arrival, out []Standing) ([]Standing, error) {
+	kept := out
+	send := func() error {
+		return l.do(metrics.Enter, len(in), func(ctx context.Context, c *Call) (m Moment, err error) {
+			out, m, err = l.store.Enter(ctx, c, in, kept)
+			return m, err
+		})
+	}
+	err := send()
+	if err != nil && !l.isDown() {
+		for i := range in {
+			in[i].Again = true
+		}
+		err = send()
+	}
+	if err != nil {
+		return kept, err
+	}
+	waiting := false
+	for i := range out {
+		waiting = waiting || out[i].State == Waiting
+		l.count(&out[i])
+	}
+	if waiting {
+		l.wake()
+	}
+	return out, nil
+}
+
+func (l *Line) count(s *Standing) {
+	if s.Joined {
+		l.counts.Joined.Add(1)
+	}
+	if s.Claimed {
+		l.counts.Admitted.Add(1)
+		l.counts.Wait(max(0, s.Called.Sub(s.Place).Seconds()))
+	}
+	if s.Restored {
+		l.counts.Restored.Add(1)
+	}
+}
+
+func (l *Line) sendLeave(in []Departure, out []Departed) ([]Departed, error) {
+	err := l.do(metrics.Leave, len(in), func(ctx context.Context, c *Call) (m Moment, err error) {
+		out, m, err = l.store.Leave(ctx, c, in, out)
+		return m, err
+	})
+	if err == nil {
+		for i := range out {
+			if out[i].Place {
+				l.counts.Abandoned.Add(1)
+			}
+		}
+	}
+	return out, err
+}
+
+func (l *Line) isDown() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.down
+}
+
+// wake asks for a Tick soon.
+func (l *Line) wake() {
+	select {
+	case l.kick <- struct{}{}:
+	default:
+	}
+}

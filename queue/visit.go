@@ -1,0 +1,229 @@
+package queue
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicegate/sluice/metrics"
+)
+
+const (
+	// reportEvery is how often presence marks and the use of passes are sent.
+	reportEvery = time.Second
+	reportSize  = 500
+	// maxMarks bounds the marks kept while the store is away. Visitors whose mark
+	// is dropped are marked by their next poll.
+	maxMarks = 100_000
+)
+
+// marks are the visitors whose polls were answered without asking the store.
+type marks struct {
+	mu    sync.Mutex
+	items []Arrival
+	spare []Arrival
+}
+
+func (m *marks) add(a Arrival) {
+	m.mu.Lock()
+	if len(m.items) < maxMarks {
+		m.items = append(m.items, a)
+	}
+	m.mu.Unlock()
+}
+
+// take returns what was gathered. The slice is good until the next take.
+func (m *marks) take() []Arrival {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	taken := m.items
+	m.items, m.spare = m.spare[:0], taken
+	return taken
+}
+
+// visits are the sessions whose passes were used since a quarter of them was
+// spent, and what the store said of them.
+type visits struct {
+	mu    sync.Mutex
+	known map[ID]*visited
+	gone  map[ID]Time // until the pass expires by itself
+	any   atomic.Bool // gone is not empty: what the hot path looks at
+}
+
+type visited struct {
+	Visit
+	wanted    bool // to be sent
+	confirmed Time // latest instant that a pass may be valid to
+}
+
+func (v *visits) init() {
+	v.known = make(map[ID]*visited)
+	v.gone = make(map[ID]Time)
+}
+
+// Use records that a valid pass was used. It returns until when a new pass may be
+// valid if one should be issued now, else 0; or that the session is over and the
+// pass void. Most uses cost nothing: the store is told, in the background, once a
+// quarter of the session is spent.
+func (l *Line) Use(id ID, place, called, until Time, provisional bool) (renewed Time, gone bool) {
+	now := l.clock.time()
+	session := l.Settings().Session
+	if l.visits.any.Load() && l.visits.isGone(id) {
+		return 0, true
+	}
+	if !provisional && until.Sub(now) >= session-session/4 {
+		return 0, false
+	}
+	v := &l.visits
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	e := v.known[id]
+	if e == nil {
+		e = &visited{}
+		v.known[id] = e
+	}
+	if e.confirmed.Sub(now) < session-session/4 {
+		e.Visit = Visit{ID: id, Place: place, Called: called, Until: max(until, e.confirmed), At: now}
+		e.wanted = true
+	}
+	if e.confirmed > until {
+		return e.confirmed, false
+	}
+	return 0, false
+}
+
+func (v *visits) isGone(id ID) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	_, gone := v.gone[id]
+	return gone
+}
+
+// Extend asks now for a session that may idle longer, and returns until when a
+// new pass may be valid.
+func (l *Line) Extend(id ID, place, called, until Time, extend time.Duration) (Time, error) {
+	in := []Visit{{ID: id, Place: place, Called: called, Until: until, At: l.clock.time(), Extend: extend}}
+	out, err := l.sendRenew(in, nil)
+	if err != nil {
+		return 0, err
+	}
+	return out[0].Until, nil
+}
+
+// Leave frees a visitor's slot or place now. Until is the pass's, 0 for a ticket.
+func (l *Line) Leave(id ID, place, until Time) error {
+	_, err := l.leaving.ask(Departure{ID: id, Place: place, Until: until})
+	if err == nil {
+		l.visits.forget(id, max(until, l.clock.time()))
+	}
+	return err
+}
+
+// forget makes this gate refuse a pass.
+func (v *visits) forget(id ID, until Time) {
+	v.mu.Lock()
+	delete(v.known, id)
+	v.gone[id] = until
+	v.any.Store(true)
+	v.mu.Unlock()
+}
+
+func (l *Line) sendRenew(in []Visit, out []Renewal) ([]Renewal, error) {
+	err := l.do(metrics.Renew, len(in), func(ctx context.Context, c *Call) (m Moment, err error) {
+		out, m, err = l.store.Renew(ctx, c, in, out)
+		return m, err
+	})
+	if err != nil {
+		return out, err
+	}
+	v := &l.visits
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i := range out {
+		id := in[i].ID
+		if out[i].Gone {
+			delete(v.known, id)
+			v.gone[id] = in[i].Until
+			v.any.Store(true)
+			continue
+		}
+		if e := v.known[id]; e != nil {
+			e.confirmed = max(e.confirmed, out[i].Until)
+			e.wanted = e.wanted && e.At > in[i].At
+		}
+		if out[i].Restored {
+			l.counts.Restored.Add(1)
+		}
+		if out[i].Overshoot {
+			l.counts.Overshoot.Add(1)
+		}
+	}
+	return out, nil
+}
+
+// due returns the visits to be sent, and drops what is over.
+func (v *visits) due(now Time, in []Visit) []Visit {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for id, e := range v.known {
+		switch {
+		case e.wanted:
+			in = append(in, e.Visit)
+		case e.confirmed < now:
+			delete(v.known, id)
+		}
+	}
+	for id, until := range v.gone {
+		if until < now {
+			delete(v.gone, id)
+		}
+	}
+	v.any.Store(len(v.gone) > 0)
+	return in
+}
+
+// reportForever sends marks and visits once a second, and what is left at the end.
+func (l *Line) reportForever(ctx context.Context) {
+	ticker := time.NewTicker(reportEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			l.report()
+		case <-ctx.Done():
+			l.report()
+			return
+		}
+	}
+}
+
+func (l *Line) report() {
+	var standings []Standing
+	for batch := range batches(l.marks.take()) {
+		var err error
+		if standings, err = l.sendEnter(batch, standings[:0]); err != nil {
+			break
+		}
+	}
+	var renewals []Renewal
+	for batch := range batches(l.visits.due(l.clock.time(), nil)) {
+		var err error
+		if renewals, err = l.sendRenew(batch, renewals[:0]); err != nil {
+			break
+		}
+	}
+}
+
+// batches cuts items into calls of bounded size.
+func batches[T any](items []T) func(func([]T) bool) {
+	return func(yield func([]T) bool) {
+		for len(items) > 0 {
+			n := min(len(items), reportSize)
+			if !yield(items[:n]) {
+				return
+			}
+			items = items[n:]
+		}
+	}
+}
