@@ -1,0 +1,32 @@
+// Package proxy takes a request from the gate to the origin and the answer back.
+// Bodies stream in both directions and are never held whole; connections to the
+// origin are kept; WebSockets are tunnelled.
+//
+//	visitor -- fasthttp.Server -- gate -- Forward -- conn -- origin
+//	                                        |
+//	        request line and fields: copied from the raw bytes, less ours and this hop's
+//	        body: a goroutine of its own unless it is short
+//	        answer: fields copied from the raw bytes; body by exchange.WriteTo
+//
+// The origin's side is a small HTTP/1.1 client of our own over net.Conn, not
+// fasthttp.HostClient. That one takes a connection back into its pool after a
+// 101, ends a chunked request properly when the visitor's body was cut off,
+// sends its own fields in its own order, cannot read an answer while the request
+// is still being sent, and looks at no connection before using it again. Working
+// around each would have cost more than the 300 lines that do what is wanted:
+// here every connection belongs to one exchange or to the pool, goes back only
+// when the answer was read to its end with nothing after it, and is looked at
+// before it is used again.
+//
+// The visitor's side is fasthttp's, which parses into a table and writes from
+// one, sorted by its own rules. Forward goes around both tables: it reads the
+// request's raw lines, and puts the answer's lines into the reason phrase, which
+// fasthttp writes as it stands, followed by what the gate adds. So the origin
+// and the visitor get names, order, case and duplicates as they were sent, and
+// nothing is copied into a table and out again. The price: the gate does not see
+// the origin's fields in ctx.Response; what it has to know is in Answer.
+//
+// Trailers are dropped in both directions, and TE with them; interim answers of
+// the origin are swallowed. Request bodies may go on while the answer comes, but
+// the connection ends with such an answer.
+package proxy

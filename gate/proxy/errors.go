@@ -1,0 +1,68 @@
+package proxy
+
+import (
+	"errors"
+	"net"
+	"os"
+	"syscall"
+)
+
+// What Forward answers. All but ErrRequest, ErrTooLarge and ErrClientBody are
+// the origin's doing. Forward has put nothing into the response when it
+// returns one of them.
+var (
+	// ErrRequest: the request is ambiguous or malformed: 400, then close.
+	ErrRequest = errors.New("proxy: malformed request")
+	// ErrTooLarge: the body is above Config.MaxBody: 413, then close.
+	ErrTooLarge = errors.New("proxy: request body too large")
+	// ErrClientBody: the body was malformed, too slow or cut off. The origin
+	// saw a broken connection, never an end. 400, then close.
+	ErrClientBody = errors.New("proxy: request body broken")
+	// ErrBusy: all connections or tunnels are in use: 503.
+	ErrBusy = errors.New("proxy: origin at its connection limit")
+	// ErrConnect: no connection could be made; nothing was sent: 502.
+	ErrConnect = errors.New("proxy: origin unreachable")
+	// ErrTimeout: the origin did not answer in time: 504.
+	ErrTimeout = errors.New("proxy: origin timed out")
+	// ErrBroken: the origin died before its header was whole, or sent nonsense: 502.
+	ErrBroken = errors.New("proxy: origin broke off")
+	// ErrClient: the visitor went away or stopped reading in mid-answer. Only
+	// Config.Failed sees it.
+	ErrClient = errors.New("proxy: visitor went away")
+)
+
+// Kinds are all that Kind returns, for metrics that are resolved at start.
+var Kinds = []string{"request", "too_large", "client_body", "busy", "connect", "timeout", "broken", "client", "other"}
+
+// Kind names err by one of Kinds, "" for nil.
+func Kind(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, ErrRequest):
+		return "request"
+	case errors.Is(err, ErrTooLarge):
+		return "too_large"
+	case errors.Is(err, ErrClientBody):
+		return "client_body"
+	case errors.Is(err, ErrBusy):
+		return "busy"
+	case errors.Is(err, ErrConnect):
+		return "connect"
+	case errors.Is(err, ErrTimeout):
+		return "timeout"
+	case errors.Is(err, ErrBroken):
+		return "broken"
+	case errors.Is(err, ErrClient):
+		return "client"
+	}
+	return "other"
+}
+
+func isTimeout(err error) bool {
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.ETIMEDOUT) {
+		return true
+	}
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}

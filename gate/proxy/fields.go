@@ -1,0 +1,342 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+)
+
+// kind is what a header field means to the proxy.
+type kind uint8
+
+const (
+	plain      kind = iota // copied as it stands
+	hop                    // of this hop only: dropped
+	connection             // dropped, and so is what it names
+	upgrade
+	length
+	encoding // Transfer-Encoding
+	host
+	cookie
+	expect
+	session      // Sluice-Session
+	ours         // any other name that begins with sluice
+	forwardedFor // X-Forwarded-For
+	forwardedHost
+	forwarded // anything else that tells an address or scheme
+	cacheControl
+	targeted // CDN-Cache-Control and its like
+)
+
+// field is one line of a header: offsets into the header's bytes.
+type field struct {
+	name, colon int // the name is [name:colon]
+	value, end  int // the value without surrounding blanks is [value:end]
+	kind        kind
+}
+
+var (
+	errLine     = errors.New("line without an end, a colon or a name")
+	errFold     = errors.New("folded line")
+	errBareLF   = errors.New("line ends without CR")
+	errName     = errors.New("name with a character that no name has")
+	errValue    = errors.New("value with a control character")
+	errTooManyF = errors.New("too many fields")
+)
+
+const maxFields = 512
+
+// token and text tell the bytes of names and values (RFC 9110, 5.1 and 5.5).
+// text takes bytes above 127, as they are of no consequence to framing.
+var token, text [256]bool
+
+func init() {
+	for c := 'a'; c <= 'z'; c++ {
+		token[c], token[c-0x20] = true, true
+	}
+	for c := '0'; c <= '9'; c++ {
+		token[c] = true
+	}
+	for _, c := range "!#$%&'*+-.^_`|~" {
+		token[c] = true
+	}
+	for c := 0x20; c < 256; c++ {
+		text[c] = c != 0x7f
+	}
+	text['\t'] = true
+}
+
+// scan splits the field lines of b, which ends after the blank line. With
+// strict every line must end in CRLF, as a visitor's must; origins may leave
+// the CR out. Folded lines are refused from both.
+func scan(fields []field, b []byte, from int, strict bool) ([]field, error) {
+	for at := from; ; {
+		i := bytes.IndexByte(b[at:], '\n')
+		if i < 0 {
+			return fields, errLine
+		}
+		end, next := at+i, at+i+1
+		switch {
+		case end > at && b[end-1] == '\r':
+			end--
+		case strict:
+			return fields, errBareLF
+		}
+		if end == at {
+			if next != len(b) {
+				return fields, errLine
+			}
+			return fields, nil
+		}
+		if b[at] == ' ' || b[at] == '\t' {
+			return fields, errFold
+		}
+		colon := at
+		for colon < end && token[b[colon]] {
+			colon++
+		}
+		if colon == end {
+			return fields, errLine
+		}
+		if b[colon] != ':' {
+			return fields, errName
+		}
+		if colon == at {
+			return fields, errLine
+		}
+		f := field{name: at, colon: colon, value: colon + 1, end: end}
+		for f.value < f.end && (b[f.value] == ' ' || b[f.value] == '\t') {
+			f.value++
+		}
+		for f.end > f.value && (b[f.end-1] == ' ' || b[f.end-1] == '\t') {
+			f.end--
+		}
+		for _, c := range b[f.value:f.end] {
+			if !text[c] {
+				return fields, errValue
+			}
+		}
+		if len(fields) == maxFields {
+			return fields, errTooManyF
+		}
+		f.kind = kindOf(b[at:colon])
+		fields = append(fields, f)
+		at = next
+	}
+}
+
+// is reports whether name is lower, which is written in lower case, in any
+// case. Names hold token characters only, so setting one bit is enough.
+func is(name []byte, lower string) bool {
+	if len(name) != len(lower) {
+		return false
+	}
+	for i := range lower {
+		if name[i]|0x20 != lower[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// like is is, with _ for -: programs behind CGI and WSGI cannot tell them apart.
+func like(name []byte, lower string) bool {
+	if len(name) != len(lower) {
+		return false
+	}
+	for i := range lower {
+		c := name[i] | 0x20
+		if name[i] == '_' {
+			c = '-'
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func kindOf(name []byte) kind {
+	switch name[0] | 0x20 {
+	case 'c':
+		switch len(name) {
+		case 6:
+			if is(name, "cookie") {
+				return cookie
+			}
+		case 9:
+			if like(name, "client-ip") {
+				return forwarded
+			}
+		case 10:
+			if is(name, "connection") {
+				return connection
+			}
+		case 13:
+			if is(name, "cache-control") {
+				return cacheControl
+			}
+		case 14:
+			if is(name, "content-length") {
+				return length
+			}
+			if like(name, "content-length") {
+				return hop // Content_Length: a second length to a CGI program
+			}
+		}
+	case 'e':
+		if is(name, "expect") {
+			return expect
+		}
+	case 'f':
+		if is(name, "forwarded") {
+			return forwarded
+		}
+	case 'h':
+		if is(name, "host") {
+			return host
+		}
+		if is(name, "http2-settings") {
+			return hop
+		}
+	case 'k':
+		if is(name, "keep-alive") {
+			return hop
+		}
+	case 'p':
+		if len(name) >= 16 && (is(name, "proxy-connection") || is(name, "proxy-authenticate") || is(name, "proxy-authorization")) {
+			return hop
+		}
+	case 's':
+		if len(name) >= 6 && is(name[:6], "sluice") && (len(name) == 6 || name[6] == '-' || name[6] == '_') {
+			if is(name, "sluice-session") {
+				return session
+			}
+			return ours
+		}
+	case 't':
+		switch len(name) {
+		case 2:
+			if is(name, "te") {
+				return hop
+			}
+		case 7:
+			if is(name, "trailer") {
+				return hop
+			}
+		case 14:
+			if like(name, "true-client-ip") {
+				return forwarded
+			}
+		case 17:
+			if is(name, "transfer-encoding") {
+				return encoding
+			}
+			if like(name, "transfer-encoding") {
+				return hop
+			}
+		}
+	case 'u':
+		if is(name, "upgrade") {
+			return upgrade
+		}
+	case 'x':
+		if len(name) >= 11 && like(name[:11], "x-forwarded") {
+			if is(name, "x-forwarded-for") {
+				return forwardedFor
+			}
+			if is(name, "x-forwarded-host") {
+				return forwardedHost
+			}
+			return forwarded
+		}
+		if like(name, "x-real-ip") {
+			return forwarded
+		}
+	}
+	if len(name) > 14 && is(name[len(name)-14:], "-cache-control") || is(name, "surrogate-control") {
+		return targeted
+	}
+	return plain
+}
+
+// each calls f for every element of a comma-separated list until f answers false.
+func each(list []byte, f func(element []byte) bool) bool {
+	for len(list) > 0 {
+		element := list
+		if i := bytes.IndexByte(list, ','); i >= 0 {
+			element, list = list[:i], list[i+1:]
+		} else {
+			list = nil
+		}
+		element = trim(element)
+		if len(element) > 0 && !f(element) {
+			return false
+		}
+	}
+	return true
+}
+
+func trim(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
+		b = b[1:]
+	}
+	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
+		b = b[:len(b)-1]
+	}
+	return b
+}
+
+// isFold is is for bytes that need not be a name.
+func isFold(b []byte, lower string) bool {
+	if len(b) != len(lower) {
+		return false
+	}
+	for i := range lower {
+		c := b[i]
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// has reports whether list holds the element lower, in any case.
+func has(list []byte, lower string) bool {
+	return !each(list, func(element []byte) bool { return !isFold(element, lower) })
+}
+
+// options is what a message's Connection fields say.
+type options struct {
+	close, keepAlive, upgrade bool
+	names                     bool // names fields, too, which have to go
+}
+
+func (o *options) read(value []byte) {
+	each(value, func(element []byte) bool {
+		switch {
+		case isFold(element, "close"):
+			o.close = true
+		case isFold(element, "keep-alive"):
+			o.keepAlive = true
+		case isFold(element, "upgrade"):
+			o.upgrade = true
+		default:
+			o.names = true
+		}
+		return true
+	})
+}
+
+// named reports whether one of the Connection fields of b names name.
+func named(fields []field, b, name []byte) bool {
+	for i := range fields {
+		f := &fields[i]
+		if f.kind == connection && !each(b[f.value:f.end], func(element []byte) bool { return !bytes.EqualFold(element, name) }) {
+			return true
+		}
+	}
+	return false
+}

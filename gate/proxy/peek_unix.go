@@ -1,0 +1,25 @@
+//go:build unix
+
+package proxy
+
+import "syscall"
+
+// watch prepares looking at the socket, once, as a closure for every look
+// would be garbage for every request.
+func (c *conn) watch() {
+	sc, ok := bare(c.Conn).(syscall.Conn)
+	if !ok {
+		return
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return
+	}
+	c.raw = raw
+	var one [1]byte
+	c.peek = func(fd uintptr) bool {
+		_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		c.quiet = err == syscall.EAGAIN
+		return true
+	}
+}

@@ -1,0 +1,417 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// Config says where the origin is and how long to wait for it. Zero values of
+// all but URLs mean the default named beside them.
+type Config struct {
+	// URLs are the origins, taken in turn: http://host:port, https://host:port or
+	// unix:/path. A path, query or user is refused: the request-target goes
+	// through untouched, and a prefix would have to be glued to it.
+	URLs           []string
+	ConnectTimeout time.Duration // 2s, TLS included
+	HeaderTimeout  time.Duration // 30s from the request's end to the answer's header
+	IdleTimeout    time.Duration // 5m without a byte from the origin in mid-body; no limit in total
+	ClientTimeout  time.Duration // 30s in which a visitor has to send or take some bytes
+	TunnelTimeout  time.Duration // 1h without a byte in either direction
+	KeepAlive      time.Duration // 8s: how long a connection may be idle; below the origin's own limit
+	MaxConns       int           // 1024 connections to each origin, tunnels not counted
+	BusyWait       time.Duration // 250ms: wait for a connection when all are in use
+	MaxTunnels     int           // 4096 upgraded connections
+	MaxBody        int64         // bytes of a request's body; 0 is no limit
+	TLS            *tls.Config   // for https; nil verifies against the system's roots
+
+	// Failed, when set, is told what broke after Forward had returned: an answer
+	// in mid-body, a tunnel. It is called from several goroutines.
+	Failed func(error)
+}
+
+// Answer is what the gate needs to know about the origin's answer.
+type Answer struct {
+	Status int
+	// Session is the value of Sluice-Session, which the visitor does not get; nil
+	// when there was none. Valid until this Answer is used again.
+	Session []byte
+	// Upgraded says that a tunnel runs once the handler returns.
+	Upgraded bool
+	// Cacheable says that a shared cache might keep the answer: call MakePrivate
+	// before a cookie is added to it.
+	Cacheable bool
+
+	session []byte
+}
+
+// Proxy forwards requests. It is safe for concurrent use.
+type Proxy struct {
+	c       Config
+	origins []*origin
+	turn    atomic.Uint32
+	tunnels tunnels
+}
+
+// New checks c and returns a proxy. It does not connect. Shutdown frees what it holds.
+func New(c Config) (*Proxy, error) {
+	set := func(d *time.Duration, to time.Duration) {
+		if *d == 0 {
+			*d = to
+		}
+	}
+	set(&c.ConnectTimeout, 2*time.Second)
+	set(&c.HeaderTimeout, 30*time.Second)
+	set(&c.IdleTimeout, 5*time.Minute)
+	set(&c.ClientTimeout, 30*time.Second)
+	set(&c.TunnelTimeout, time.Hour)
+	set(&c.KeepAlive, 8*time.Second)
+	set(&c.BusyWait, 250*time.Millisecond)
+	if c.MaxConns == 0 {
+		c.MaxConns = 1024
+	}
+	if c.MaxTunnels == 0 {
+		c.MaxTunnels = 4096
+	}
+	var errs []error
+	for _, d := range []struct {
+		name string
+		d    time.Duration
+	}{
+		{"connect timeout", c.ConnectTimeout}, {"header timeout", c.HeaderTimeout}, {"idle timeout", c.IdleTimeout},
+		{"client timeout", c.ClientTimeout}, {"tunnel timeout", c.TunnelTimeout}, {"keep alive", c.KeepAlive}, {"busy wait", c.BusyWait},
+	} {
+		if d.d < 0 {
+			errs = append(errs, fmt.Errorf("proxy: %s %v is negative", d.name, d.d))
+		}
+	}
+	if c.MaxConns < 0 || c.MaxTunnels < 0 || c.MaxBody < 0 {
+		errs = append(errs, errors.New("proxy: a limit is negative"))
+	}
+	if len(c.URLs) == 0 {
+		errs = append(errs, errors.New("proxy: no origin"))
+	}
+	p := &Proxy{c: c}
+	for _, u := range c.URLs {
+		o, err := newOrigin(u, &c)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		p.origins = append(p.origins, o)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	p.tunnels.init(c.MaxTunnels)
+	return p, nil
+}
+
+func newOrigin(raw string, c *Config) (*origin, error) {
+	o := &origin{
+		network: "tcp",
+		dialer:  net.Dialer{Timeout: c.ConnectTimeout},
+		max:     c.MaxConns, wait: c.BusyWait, keep: c.KeepAlive,
+	}
+	if path, ok := strings.CutPrefix(raw, "unix:"); ok {
+		path = strings.TrimPrefix(path, "//")
+		if !strings.HasPrefix(path, "/") {
+			return nil, fmt.Errorf("proxy: origin %q: the socket's path must begin with /", raw)
+		}
+		o.network, o.addr, o.host = "unix", path, "localhost"
+		return o, nil
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("proxy: origin: %w", err)
+	}
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("proxy: origin %q: want http://, https:// or unix:/", raw)
+	case u.Hostname() == "":
+		return nil, fmt.Errorf("proxy: origin %q: no host", raw)
+	case u.User != nil:
+		return nil, fmt.Errorf("proxy: origin %q: a user is not supported", u.Redacted())
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, fmt.Errorf("proxy: origin %q: a path or query is not supported", raw)
+	}
+	port := u.Port()
+	if port == "" {
+		port = "80"
+	}
+	if u.Scheme == "https" {
+		if u.Port() == "" {
+			port = "443"
+		}
+		o.tls = &tls.Config{}
+		if c.TLS != nil {
+			o.tls = c.TLS.Clone()
+		}
+		if o.tls.ServerName == "" {
+			o.tls.ServerName = u.Hostname()
+		}
+		o.tls.NextProtos = []string{"http/1.1"}
+	}
+	o.host, o.addr = u.Host, net.JoinHostPort(u.Hostname(), port)
+	return o, nil
+}
+
+// pick returns the origin whose turn it is, or the i-th after it.
+func (p *Proxy) pick(i int) *origin {
+	if len(p.origins) == 1 {
+		return p.origins[0]
+	}
+	return p.origins[(int(p.turn.Load())+i)%len(p.origins)]
+}
+
+// Forward sends ctx's request to the origin and puts the answer into
+// ctx.Response. It returns when the answer's header is there; the body streams
+// after the handler has returned. On an error nothing was put into the
+// response, and the gate answers by itself: it calls CloseUnread, as some of
+// the request's body may stand unread.
+//
+// Afterwards the gate may add fields and cookies to the response, and replace
+// Cache-Control. It cannot see the origin's other fields there (see the package
+// text), and must not call ctx.Response.Reset or SetStatusMessage.
+//
+// A request without a body whose method is idempotent is sent a second time, on
+// a new connection, when a kept one turns out to be dead before the first byte
+// of an answer. Nothing else is ever sent twice.
+func (p *Proxy) Forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) error {
+	a.Status, a.Session, a.Upgraded, a.Cacheable = 0, nil, false, false
+	x := exchanges.Get().(*exchange)
+	x.p = p
+	if err := x.forward(ctx, r, a); err != nil {
+		x.up.stop()
+		x.giveUp()
+		x.release(time.Time{})
+		return err
+	}
+	return nil
+}
+
+func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) error {
+	p, h := x.p, &ctx.Request.Header
+	if err := x.req.read(h); err != nil {
+		return err
+	}
+	body, length := ctx.RequestBodyStream(), h.ContentLength()
+	if length == 0 || length < -1 {
+		body = nil
+	}
+	if p.c.MaxBody > 0 && int64(length) > p.c.MaxBody {
+		return fmt.Errorf("%w: %d bytes, %d allowed", ErrTooLarge, length, p.c.MaxBody)
+	}
+	if body == nil && x.req.opt.upgrade && x.req.upgrWS && h.IsHTTP11() && ctx.IsGet() {
+		return x.forwardUpgrade(ctx, r, a)
+	}
+
+	// What fasthttp has read already goes out with the header.
+	var whole []byte
+	if body != nil && length > 0 && length <= prefetched {
+		if cap(x.up.buf) < prefetched {
+			x.up.buf = make([]byte, uploadBuffer)
+		}
+		whole = x.up.buf[:length]
+		if _, err := io.ReadFull(body, whole); err != nil {
+			return fmt.Errorf("%w: %w", ErrClientBody, err)
+		}
+		body = nil
+	}
+
+	now := time.Now()
+	c, err := p.connect(x, now, false)
+	if err != nil {
+		return err
+	}
+	x.out = x.req.appendHead(x.out[:0], ctx, r, x.o.host, false)
+	x.out = append(x.out, whole...)
+	x.client, x.use = ctx.Conn(), r.Use
+	x.usedAt.Store(now.UnixNano())
+
+	once := body != nil || whole != nil || !repeatable(h.Method())
+	if body != nil && c.reused && c.raw == nil {
+		// Nothing is known about the kept connection, and a body goes out once only.
+		x.o.drop(c)
+		x.c = nil
+		if c, err = p.connect(x, now, true); err != nil {
+			return err
+		}
+	}
+	var head []byte
+	var got answer
+	for {
+		var stale bool
+		head, got, stale, err = x.attempt(body, length, ctx.IsHead(), now)
+		if err == nil {
+			break
+		}
+		if !stale || once || !c.reused {
+			return err
+		}
+		x.o.drop(c)
+		x.c = nil
+		if c, err = p.connect(x, now, true); err != nil {
+			return err
+		}
+	}
+
+	early := false
+	if x.up.running {
+		x.up.answered.Store(true)
+		early = !x.up.finish()
+	}
+	if x.up.err != nil {
+		early = true
+	}
+	if early {
+		x.reuse = false
+	}
+	x.keep(ctx, head, &got, a)
+
+	switch {
+	case early:
+		// The rest of the body is not read by anybody: the answer is the last one.
+		x.stream(ctx)
+		closeAfter(ctx)
+	case x.framing == none || x.done:
+		x.release(now)
+	case x.framing == sized && x.left <= c.w-c.r:
+		ctx.Response.SetBody(c.buf[c.r : c.r+x.left])
+		c.r += x.left
+		x.done = true
+		x.release(now)
+	default:
+		x.stream(ctx)
+	}
+	return nil
+}
+
+// connect takes a connection of the origin whose turn it is. Others are tried
+// when it cannot be reached: nothing was sent yet.
+func (p *Proxy) connect(x *exchange, now time.Time, fresh bool) (*conn, error) {
+	if len(p.origins) > 1 {
+		p.turn.Add(1)
+	}
+	var err error
+	for i := range p.origins {
+		o := p.pick(i)
+		var c *conn
+		if c, err = o.get(now, fresh); err == nil {
+			x.o, x.c = o, c
+			return c, nil
+		}
+		if !errors.Is(err, ErrConnect) {
+			break
+		}
+	}
+	return nil, err
+}
+
+// attempt sends the request once and reads the answer's header.
+func (x *exchange) attempt(body io.Reader, length int, head bool, now time.Time) (b []byte, a answer, stale bool, err error) {
+	c, limit := x.c, x.p.c.HeaderTimeout
+	c.writeWithin(now, limit)
+	if body == nil {
+		c.readWithin(now, limit)
+	} else {
+		// The origin's time begins when the body is sent.
+		c.Conn.SetReadDeadline(time.Time{})
+		c.readUntil = time.Time{}
+	}
+	if _, err := c.Conn.Write(x.out); err != nil {
+		return nil, a, !isTimeout(err), x.failure(err)
+	}
+	if body != nil {
+		x.startUpload(body, length)
+	}
+	b, a, stale, err = x.readAnswer(head, false)
+	if err == nil {
+		return b, a, false, nil
+	}
+	if x.up.running {
+		// Whatever the reason, what the visitor did wrong is told first.
+		x.up.stop()
+		if u := &x.up; u.source && u.err != errStopped {
+			if u.err == ErrTooLarge {
+				return nil, a, false, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, x.p.c.MaxBody)
+			}
+			return nil, a, false, fmt.Errorf("%w: %w", ErrClientBody, u.err)
+		}
+	}
+	return nil, a, stale, x.failure(err)
+}
+
+func (x *exchange) failure(err error) error {
+	if isTimeout(err) {
+		return fmt.Errorf("%w: %s: no answer within %v", ErrTimeout, x.o.addr, x.p.c.HeaderTimeout)
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("%w: %s: %w", ErrBroken, x.o.addr, err)
+}
+
+// repeatable are the methods that may be sent twice.
+func repeatable(method []byte) bool {
+	switch string(method) {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+// stream hands the body to fasthttp, which calls WriteTo and Close.
+func (x *exchange) stream(ctx *fasthttp.RequestCtx) {
+	resp := &ctx.Response
+	switch {
+	case x.framing == none || x.framing == sized:
+		resp.SetBodyStream(x, x.left)
+		if x.framing == none {
+			resp.Header.Del("Content-Length")
+		}
+	case ctx.Request.Header.IsHTTP11():
+		resp.SetBodyStream(x, -1)
+	default:
+		// HTTP/1.0 knows no chunks, and fasthttp writes nothing else.
+		resp.SetBodyStream(x, -2)
+		resp.Header.SetConnectionClose()
+		ctx.HijackSetNoResponse(true)
+		ctx.Hijack(func(net.Conn) { x.writeOld(ctx) })
+	}
+	// Nothing of the body is here yet: the header goes out alone.
+	resp.ImmediateHeaderFlush = x.c.r == x.c.w
+}
+
+// writeOld writes the answer for HTTP/1.0: a body without a length ends with
+// the connection, so that a broken one has to end with a reset.
+func (x *exchange) writeOld(ctx *fasthttp.RequestCtx) {
+	nc := ctx.Conn()
+	nc.SetWriteDeadline(time.Now().Add(x.p.c.ClientTimeout))
+	if _, err := nc.Write(ctx.Response.Header.Header()); err != nil {
+		return
+	}
+	if _, err := x.WriteTo(nc); err != nil {
+		abort(nc)
+	}
+}
+
+// Shutdown lets nothing new begin, waits for tunnels until ctx ends, then closes
+// those that are left and waits for their goroutines. Call it after the server
+// has stopped.
+func (p *Proxy) Shutdown(ctx context.Context) error {
+	err := p.tunnels.shutdown(ctx)
+	for _, o := range p.origins {
+		o.close()
+	}
+	return err
+}

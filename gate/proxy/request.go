@@ -1,0 +1,309 @@
+package proxy
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/valyala/fasthttp"
+)
+
+// Request is what the gate knows about a request beyond its bytes.
+type Request struct {
+	// Client is the address believed, after trusted proxies were walked.
+	Client netip.Addr
+	// ForwardedFor is the X-Forwarded-For of a trusted peer, to which the
+	// peer's own address is appended. Nil says that the peer is not trusted:
+	// whatever it sent about addresses, schemes and hosts is replaced.
+	ForwardedFor []byte
+	// Proto is "http" or "https", as the visitor used it.
+	Proto string
+	// Room and Visitor go to the origin as Sluice-Room and Sluice-Visitor;
+	// empty ones are left out.
+	Room, Visitor string
+	// Use, when set, is called about every ten seconds while a body, a stream or
+	// a tunnel of this request runs: from other goroutines, after Forward has
+	// returned, and never at the same time.
+	Use func()
+}
+
+// message is a request's header, taken apart.
+type message struct {
+	fields []field
+	opt    options
+	hostAt int // index of Host in fields, -1: none
+	upgrWS bool
+}
+
+// Validate says whether the request line and header can mean one thing only.
+// The gate calls it before anything else looks at the request and answers 400
+// and closes on an error, which wraps ErrRequest; Forward checks again.
+//
+// fasthttp takes bare LF, folded lines, blanks in names, HTTP/9.9, CONNECT, a
+// user in Host, and a length beside a transfer coding. So the raw lines are
+// read again here, strictly, and both readings have to agree.
+func Validate(ctx *fasthttp.RequestCtx) error {
+	x := exchanges.Get().(*exchange)
+	err := x.req.read(&ctx.Request.Header)
+	exchanges.Put(x)
+	return err
+}
+
+func refuse(why string) error { return fmt.Errorf("%w: %s", ErrRequest, why) }
+
+func (m *message) read(h *fasthttp.RequestHeader) error {
+	*m = message{fields: m.fields[:0], hostAt: -1}
+
+	method, proto, target := h.Method(), h.Protocol(), h.RequestURI()
+	http10 := string(proto) == "HTTP/1.0"
+	if !http10 && string(proto) != "HTTP/1.1" {
+		return refuse("version")
+	}
+	for _, c := range method {
+		if !token[c] {
+			return refuse("method")
+		}
+	}
+	if string(method) == "CONNECT" {
+		return refuse("CONNECT")
+	}
+	if len(target) == 0 || target[0] != '/' && !(string(target) == "*" && string(method) == "OPTIONS") {
+		return refuse("target is not a path")
+	}
+	for _, c := range target {
+		if c <= ' ' || c == 0x7f {
+			return refuse("character in target")
+		}
+	}
+
+	raw := h.RawHeaders()
+	var err error
+	if len(raw) > 0 {
+		if m.fields, err = scan(m.fields, raw, 0, true); err != nil {
+			return fmt.Errorf("%w: header: %w", ErrRequest, err)
+		}
+	}
+	lengths, codings, want := 0, 0, -2
+	for i := range m.fields {
+		f := &m.fields[i]
+		value := raw[f.value:f.end]
+		switch f.kind {
+		case connection:
+			m.opt.read(value)
+		case upgrade:
+			m.upgrWS = isFold(value, "websocket")
+		case host:
+			if m.hostAt >= 0 {
+				return refuse("two Hosts")
+			}
+			m.hostAt = i
+			if !isHost(value) || !bytes.Equal(value, h.Host()) {
+				return refuse("Host")
+			}
+		case length:
+			lengths++
+			n, ok := number(value)
+			if !ok {
+				return refuse("Content-Length")
+			}
+			want = n
+		case encoding:
+			codings++
+			want = -1
+			if !isFold(value, "chunked") {
+				return refuse("Transfer-Encoding")
+			}
+		}
+	}
+	if lengths > 1 || codings > 1 || lengths+codings > 1 || codings > 0 && http10 {
+		return refuse("two lengths")
+	}
+	if m.hostAt < 0 && !http10 {
+		return refuse("no Host")
+	}
+	// fasthttp turns "none" into 0 for methods that usually have a body.
+	if got := h.ContentLength(); got != want && !(want == -2 && got == 0) {
+		return refuse("length read in two ways")
+	}
+	return nil
+}
+
+// isHost takes what a Host may hold: a name, an address, a port. No user, no
+// path, no blanks, nothing encoded.
+func isHost(b []byte) bool {
+	for _, c := range b {
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+			c == '.' || c == '-' || c == '_' || c == ':' || c == '[' || c == ']') {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+// number reads a length: digits only, below 2^62.
+func number(b []byte) (int, bool) {
+	if len(b) == 0 || len(b) > 18 {
+		return 0, false
+	}
+	n := 0
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n, true
+}
+
+// appendHead appends what the origin gets: the visitor's line and fields in
+// their order, less what is for us or for this hop, and ours after them.
+func (m *message) appendHead(b []byte, ctx *fasthttp.RequestCtx, r *Request, originHost string, tunnel bool) []byte {
+	h := &ctx.Request.Header
+	raw := h.RawHeaders()
+	b = append(b, h.Method()...)
+	b = append(b, ' ')
+	b = append(b, h.RequestURI()...)
+	b = append(b, " HTTP/1.1\r\n"...)
+	if m.hostAt < 0 {
+		b = line(b, "Host", originHost)
+	}
+	trusted := r.ForwardedFor != nil
+	var forwardedHostValue []byte
+	for i := range m.fields {
+		f := &m.fields[i]
+		switch f.kind {
+		case hop, connection, upgrade, encoding, expect, session, ours, forwardedFor:
+			continue
+		case forwardedHost:
+			if trusted {
+				forwardedHostValue = raw[f.value:f.end]
+			}
+			continue
+		case forwarded:
+			// The scheme is the gate's to say, and nobody's with an underscore.
+			name := raw[f.name:f.colon]
+			if !trusted || is(name, "x-forwarded-proto") || bytes.IndexByte(name, '_') >= 0 {
+				continue
+			}
+		case cookie:
+			if !m.opt.names || !named(m.fields, raw, raw[f.name:f.colon]) {
+				b = appendCookie(b, raw[f.name:f.colon], raw[f.value:f.end])
+			}
+			continue
+		case host, length: // never, whatever Connection names
+		default:
+			if m.opt.names && named(m.fields, raw, raw[f.name:f.colon]) {
+				continue
+			}
+		}
+		b = append(b, raw[f.name:f.colon]...)
+		b = append(b, ": "...)
+		b = append(b, raw[f.value:f.end]...)
+		b = append(b, "\r\n"...)
+	}
+	if h.ContentLength() == -1 {
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	}
+	if tunnel {
+		b = append(b, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
+	}
+
+	b = append(b, "X-Forwarded-For: "...)
+	if trusted {
+		if len(r.ForwardedFor) > 0 {
+			b = append(b, r.ForwardedFor...)
+			b = append(b, ", "...)
+		}
+		b = appendAddr(b, peer(ctx))
+	} else {
+		b = appendAddr(b, r.Client)
+	}
+	b = append(b, "\r\n"...)
+	b = line(b, "X-Forwarded-Proto", r.Proto)
+	if forwardedHostValue == nil {
+		forwardedHostValue = h.Host()
+	}
+	if len(forwardedHostValue) > 0 {
+		b = append(b, "X-Forwarded-Host: "...)
+		b = append(b, forwardedHostValue...)
+		b = append(b, "\r\n"...)
+	}
+	if r.Room != "" {
+		b = line(b, "Sluice-Room", r.Room)
+	}
+	if r.Visitor != "" {
+		b = line(b, "Sluice-Visitor", r.Visitor)
+	}
+	return append(b, "\r\n"...)
+}
+
+func line(b []byte, name, value string) []byte {
+	b = append(b, name...)
+	b = append(b, ": "...)
+	b = append(b, value...)
+	return append(b, "\r\n"...)
+}
+
+func appendAddr(b []byte, a netip.Addr) []byte {
+	if !a.IsValid() {
+		return append(b, "unknown"...)
+	}
+	return a.Unmap().WithZone("").AppendTo(b)
+}
+
+func peer(ctx *fasthttp.RequestCtx) netip.Addr {
+	switch a := ctx.RemoteAddr().(type) {
+	case *net.TCPAddr:
+		addr, _ := netip.AddrFromSlice(a.IP)
+		return addr
+	default:
+		addr, _ := netip.AddrFromSlice(ctx.RemoteIP())
+		return addr
+	}
+}
+
+// appendCookie appends a Cookie line without the cookies that are ours. What
+// stays, stays byte for byte; a line with nothing left goes.
+func appendCookie(b, name, value []byte) []byte {
+	start := len(b)
+	b = append(b, name...)
+	b = append(b, ": "...)
+	from := len(b)
+	for rest := value; len(rest) > 0; {
+		pair := rest
+		if i := bytes.IndexByte(rest, ';'); i >= 0 {
+			pair = rest[:i+1] // with its semicolon
+		}
+		rest = rest[len(pair):]
+		if !isOurs(pair) {
+			if len(b) == from {
+				pair = trimLeft(pair) // what stood before it is gone
+			}
+			b = append(b, pair...)
+		}
+	}
+	if n := len(value); n > 0 && value[n-1] != ';' {
+		// The last one may be gone and have left the separator before it.
+		b = bytes.TrimRight(b, "; \t")
+		if len(b) < from {
+			return b[:start]
+		}
+	}
+	if len(bytes.Trim(b[from:], "; \t")) == 0 {
+		return b[:start]
+	}
+	return append(b, "\r\n"...)
+}
+
+func trimLeft(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
+		b = b[1:]
+	}
+	return b
+}
+
+func isOurs(pair []byte) bool {
+	pair = trimLeft(pair)
+	return len(pair) >= 7 && isFold(pair[:6], "sluice") && (pair[6] == '-' || pair[6] == '_')
+}

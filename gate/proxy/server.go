@@ -1,0 +1,147 @@
+package proxy
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+const (
+	// requestHeader is the most that a request line and header may have.
+	requestHeader = 16 << 10
+
+	// prefetched is how much of a body with a length fasthttp has read before it
+	// calls the handler. Reading that much never waits.
+	prefetched = 8 << 10
+)
+
+// ConfigureServer sets what the proxy needs of the server that calls it, and
+// what keeps fasthttp from inventing things. Timeouts and a logger are set only
+// where there are none. The gate sets Handler, Concurrency and ErrorHandler.
+func ConfigureServer(s *fasthttp.Server) {
+	// Names as they were sent, and no field that nobody sent.
+	s.DisableHeaderNamesNormalizing = true
+	s.NoDefaultServerHeader = true
+	s.NoDefaultDate = true
+	s.NoDefaultContentType = true
+	s.Name = ""
+
+	// Bodies stream, multipart ones too.
+	s.StreamRequestBody = true
+	s.DisablePreParseMultipartForm = true
+	if s.ReadBufferSize < requestHeader {
+		s.ReadBufferSize = requestHeader
+	}
+
+	// No cookies in logs.
+	s.SecureErrorLogMessage = true
+	if s.Logger == nil {
+		s.Logger = silent{}
+	}
+
+	// A refused expectation has to close: the body may be under way. With
+	// ContinueHandler it would be read as the next request.
+	s.ExpectHandler = func(ctx *fasthttp.RequestCtx) int {
+		if Validate(ctx) != nil {
+			return fasthttp.StatusBadRequest
+		}
+		return fasthttp.StatusContinue
+	}
+	s.ContinueHandler = nil
+	s.KeepHijackedConns = false
+
+	// ReadTimeout is for the header and what is read ahead of a body; bodies move
+	// their own deadlines, in both directions.
+	for _, t := range []*time.Duration{&s.ReadTimeout, &s.WriteTimeout} {
+		if *t == 0 {
+			*t = 30 * time.Second
+		}
+	}
+	if s.IdleTimeout == 0 {
+		s.IdleTimeout = 75 * time.Second
+	}
+	// ReduceMemoryUsage stays as it is: with StreamRequestBody it frees the
+	// write buffer only, and costs a lookup for every request.
+}
+
+type silent struct{}
+
+func (silent) Printf(string, ...any) {}
+
+// CloseUnread is called with every answer of the gate's own to a request that
+// may have a body: what was not read of it would be parsed as the next request.
+// A short body is read, as it is in memory already; with any other the
+// connection closes after the answer. It is harmless without a body and after a
+// Forward that failed. It may be called before or after the answer is made.
+func CloseUnread(ctx *fasthttp.RequestCtx) {
+	body, n := ctx.RequestBodyStream(), ctx.Request.Header.ContentLength()
+	if body == nil || n == 0 {
+		return
+	}
+	if n > 0 && n <= prefetched {
+		var skip [512]byte
+		for {
+			if _, err := body.Read(skip[:]); err == io.EOF {
+				return
+			} else if err != nil {
+				break
+			}
+		}
+	}
+	closeAfter(ctx)
+}
+
+// lingering bounds the goroutines that closeAfter leaves behind.
+var lingering atomic.Int32
+
+const (
+	maxLingering = 1024
+	lingerTime   = 2 * time.Second
+	lingerBytes  = 1 << 20
+)
+
+// closeAfter makes the answer the connection's last one. A socket that is
+// closed while the visitor still sends is reset, and the reset may overtake the
+// answer: so the answer is written, our side closed, and what comes is thrown
+// away for a moment.
+func closeAfter(ctx *fasthttp.RequestCtx) {
+	ctx.SetConnectionClose()
+	if ctx.Hijacked() || ctx.Conn() == nil {
+		return
+	}
+	if lingering.Load() >= maxLingering {
+		return
+	}
+	ctx.HijackSetNoResponse(true)
+	ctx.Hijack(func(c net.Conn) {
+		lingering.Add(1)
+		defer lingering.Add(-1)
+		linger(ctx, c)
+	})
+}
+
+var lingerWriters = sync.Pool{New: func() any { return bufio.NewWriter(nil) }}
+
+func linger(ctx *fasthttp.RequestCtx, hijacked net.Conn) {
+	nc := ctx.Conn()
+	nc.SetWriteDeadline(time.Now().Add(30 * time.Second))
+	w := lingerWriters.Get().(*bufio.Writer)
+	w.Reset(nc)
+	err := ctx.Response.Write(w)
+	if err == nil {
+		err = w.Flush()
+	}
+	w.Reset(nil)
+	lingerWriters.Put(w)
+	half, ok := nc.(interface{ CloseWrite() error })
+	if err != nil || !ok || half.CloseWrite() != nil {
+		return
+	}
+	nc.SetReadDeadline(time.Now().Add(lingerTime))
+	io.CopyN(io.Discard, hijacked, lingerBytes)
+}

@@ -1,0 +1,256 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// Upgraded connections. fasthttp counts hijacked connections nowhere and does
+// not wait for them, so that is done here.
+
+type tunnels struct {
+	limit int
+
+	mu     sync.Mutex
+	open   map[*tunnel]struct{}
+	closed bool
+	empty  chan struct{} // closed when closed and none is open
+}
+
+func (s *tunnels) init(limit int) {
+	s.limit, s.open, s.empty = limit, map[*tunnel]struct{}{}, make(chan struct{})
+}
+
+func (s *tunnels) begin(t *tunnel) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return fmt.Errorf("%w: shutting down", ErrBusy)
+	}
+	if len(s.open) >= s.limit {
+		return fmt.Errorf("%w: %d tunnels open", ErrBusy, s.limit)
+	}
+	s.open[t] = struct{}{}
+	return nil
+}
+
+func (s *tunnels) end(t *tunnel) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.open[t]; !ok {
+		return
+	}
+	delete(s.open, t)
+	if s.closed && len(s.open) == 0 {
+		close(s.empty)
+	}
+}
+
+func (s *tunnels) shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	if !s.closed {
+		s.closed = true
+		if len(s.open) == 0 {
+			close(s.empty)
+		}
+	}
+	s.mu.Unlock()
+	select {
+	case <-s.empty:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	n := len(s.open)
+	for t := range s.open {
+		t.hangUp()
+	}
+	s.mu.Unlock()
+	<-s.empty
+	if n == 0 {
+		return nil
+	}
+	return fmt.Errorf("proxy: %d tunnels closed: %w", n, ctx.Err())
+}
+
+// tunnel is one upgraded connection. As the body stream of the 101 it is closed
+// by fasthttp even when the handler that runs it is never called.
+type tunnel struct {
+	p      *Proxy
+	client net.Conn
+	c      *conn
+	use    func()
+	last   atomic.Int64 // when bytes moved, Unix nanoseconds
+	hung   atomic.Bool
+}
+
+func (t *tunnel) Read([]byte) (int, error) { return 0, io.EOF }
+
+func (t *tunnel) Close() error {
+	if t.c != nil {
+		t.c.Close()
+	}
+	t.p.tunnels.end(t)
+	return nil
+}
+
+// hangUp ends both directions from outside.
+func (t *tunnel) hangUp() {
+	t.hung.Store(true)
+	t.client.SetDeadline(past)
+	if t.c != nil {
+		t.c.SetDeadline(past)
+	}
+}
+
+// forwardUpgrade sends the handshake on a connection of its own, which never
+// sees the pool: an answer of 101 there would be somebody's tunnel under the
+// next request.
+func (x *exchange) forwardUpgrade(ctx *fasthttp.RequestCtx, r *Request, a *Answer) error {
+	p := x.p
+	t := &tunnel{p: p, client: ctx.Conn(), use: r.Use}
+	if err := p.tunnels.begin(t); err != nil {
+		return err
+	}
+	done := false
+	defer func() {
+		if !done {
+			p.tunnels.end(t)
+		}
+	}()
+
+	if len(p.origins) > 1 {
+		p.turn.Add(1)
+	}
+	var err error
+	for i := range p.origins {
+		x.o = p.pick(i)
+		if x.c, err = x.o.connect(); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return err
+	}
+	x.apart = true
+	x.client, x.use = ctx.Conn(), r.Use
+	now := time.Now()
+	x.usedAt.Store(now.UnixNano())
+	x.c.writeWithin(now, p.c.HeaderTimeout)
+	x.c.readWithin(now, p.c.HeaderTimeout)
+	x.out = x.req.appendHead(x.out[:0], ctx, r, x.o.host, true)
+	if _, err := x.c.Write(x.out); err != nil {
+		return x.failure(err)
+	}
+	head, got, _, err := x.readAnswer(false, true)
+	if err != nil {
+		return x.failure(err)
+	}
+	x.keep(ctx, head, &got, a)
+	if got.status != 101 {
+		// What the visitor may have sent behind the handshake is no request.
+		x.reuse = false
+		ctx.SetConnectionClose()
+		x.stream(ctx)
+		return nil
+	}
+
+	done = true
+	a.Upgraded = true
+	t.c, x.c = x.c, nil
+	x.release(now)
+	ctx.Response.SetBodyStream(t, 0)
+	ctx.HijackSetNoResponse(true)
+	ctx.Hijack(func(c net.Conn) { t.run(ctx, c) })
+	return nil
+}
+
+// run writes the 101 and copies until both sides have ended. fasthttp closes
+// the visitor's connection afterwards.
+func (t *tunnel) run(ctx *fasthttp.RequestCtx, hijacked net.Conn) {
+	defer t.p.caught()
+	// With CloseOnShutdown or the like fasthttp has put a close beside the upgrade.
+	ctx.Response.Header.ResetConnectionClose()
+	now := time.Now()
+	t.last.Store(now.UnixNano())
+	t.client.SetWriteDeadline(now.Add(t.p.c.ClientTimeout))
+	out := ctx.Response.Header.Header()
+	out = append(out, t.c.buf[t.c.r:t.c.w]...)
+	if _, err := t.client.Write(out); err != nil {
+		return
+	}
+
+	down := make(chan struct{})
+	go func() {
+		defer close(down)
+		defer t.p.caught()
+		t.copy(t.client, t.c.Conn, t.c.Conn, true)
+	}()
+	// The hijacked connection gives what fasthttp had buffered first.
+	t.copy(t.c.Conn, t.client, hijacked, false)
+	<-down
+}
+
+// copy moves bytes until src ends, and passes the end on.
+func (t *tunnel) copy(dst, src net.Conn, from io.Reader, use bool) {
+	buf := make([]byte, 8<<10)
+	idle := t.p.c.TunnelTimeout
+	step := min(usePeriod, idle)
+	used := time.Now()
+	for !t.hung.Load() {
+		src.SetReadDeadline(time.Now().Add(step))
+		if t.hung.Load() {
+			break // it was set before our deadline
+		}
+		n, err := from.Read(buf)
+		now := time.Now()
+		if n > 0 {
+			t.last.Store(now.UnixNano())
+			dst.SetWriteDeadline(now.Add(t.p.c.ClientTimeout))
+			if t.hung.Load() {
+				break
+			}
+			if _, err := dst.Write(buf[:n]); err != nil {
+				t.hangUp()
+				return
+			}
+		}
+		if use && t.use != nil && now.Sub(used) >= step-step/8 {
+			used = now
+			t.use()
+		}
+		switch {
+		case err == nil:
+		case err == io.EOF:
+			if c, ok := dst.(interface{ CloseWrite() error }); ok {
+				c.CloseWrite()
+				return
+			}
+			t.hangUp()
+			return
+		case isTimeout(err) && now.UnixNano()-t.last.Load() < int64(idle):
+		default:
+			t.hangUp()
+			return
+		}
+	}
+	t.hangUp()
+}
+
+// caught keeps a panic in a goroutine that the gate cannot guard from ending the process.
+func (p *Proxy) caught() {
+	if p.c.Failed == nil {
+		return
+	}
+	if v := recover(); v != nil {
+		p.c.Failed(fmt.Errorf("proxy: panic: %v\n%s", v, debug.Stack()))
+	}
+}
