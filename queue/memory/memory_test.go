@@ -1,0 +1,26 @@
+package memory_test
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sluicegate/sluice/queue/memory"
+	"github.com/sluicegate/sluice/queue/queuetest"
+)
+
+// open returns an empty store whose clock the test moves.
+func open(t testing.TB) queuetest.Harness {
+	var now atomic.Int64
+	now.Store(time.Date(2026, 7, 1, 9, 59, 59, 123_456_789, time.UTC).UnixNano())
+	move := func(d time.Duration) { now.Add(int64(d)) }
+	store := memory.New(memory.Options{Now: func() time.Time { return time.Unix(0, now.Load()) }})
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return queuetest.Harness{Store: store, Advance: move, Jump: move}
+}
+
+func TestStore(t *testing.T) { queuetest.Run(t, open) }

@@ -1,0 +1,144 @@
+package queuetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sluicegate/sluice/queue"
+)
+
+// clocks: room time is the only clock.
+func clocks(t *testing.T, open Open) {
+	jump := func(l *line, d time.Duration) {
+		if l.Jump == nil {
+			l.Skip("the clock of this store cannot jump")
+		}
+		l.Jump(d)
+	}
+
+	t.Run("room time goes with the clock", func(t *testing.T) {
+		l := newLine(t, open, nil)
+		l.look()
+		for _, d := range []time.Duration{time.Microsecond, 0, time.Millisecond, 10 * time.Second} {
+			before := l.now
+			l.pass(d)
+			l.look()
+			equal(t, "passed", l.now.Sub(before), d)
+		}
+	})
+
+	t.Run("room time starts at the store's clock", func(t *testing.T) {
+		l := newLine(t, open, nil)
+		l.look()
+		if year := time.UnixMicro(int64(l.now)).Year(); year < 2020 || year > 2100 {
+			t.Errorf("room time starts in the year %d", year)
+		}
+		other := l.gate()
+		other.Room = "another"
+		other.look()
+		if d := other.now.Sub(l.now); d < 0 || d > time.Minute {
+			t.Errorf("two rooms start %s apart", d)
+		}
+	})
+
+	t.Run("a clock that jumps ahead takes nobody's place or session", func(t *testing.T) {
+		l := newLine(t, open, nil)
+		l.inside("ann")
+		l.present = 20 * time.Second
+		l.join("bob")
+		l.set.Mode = queue.ModeHold
+		before := l.now
+		jump(l, 1000*time.Hour)
+		s := l.tick()
+		equal(t, "passed", l.now.Sub(before), 10*time.Second)
+		l.counts(s, 1, 0, 0, 1)
+		l.pass(time.Second)
+		equal(t, "passed", l.now.Sub(before), 11*time.Second)
+	})
+
+	t.Run("a clock that jumps back stops nothing", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Rate = queue.Rate{N: 1, Per: queue.PerSecond} })
+		l.crowd(5)
+		l.tick()
+		before := l.now
+		jump(l, -1000*time.Hour)
+		equal(t, "calls", l.tick().NewCalls, 0)
+		equal(t, "passed", l.now.Sub(before), 0)
+		l.pass(time.Second)
+		equal(t, "passed", l.now.Sub(before), time.Second)
+		equal(t, "calls", l.tick().NewCalls, 1)
+	})
+
+	t.Run("every operation moves room time", func(t *testing.T) {
+		l := newLine(t, open, nil)
+		l.inside("ann")
+		for name, op := range map[string]func(){
+			"enter": func() { l.poll("ann") },
+			"renew": func() { l.use("ann") },
+			"leave": func() { l.look() },
+			"tick":  func() { l.tick() },
+		} {
+			before := l.now
+			if l.Advance == nil {
+				t.Skip("the clock of this store cannot be moved")
+			}
+			l.Advance(3 * time.Second)
+			op()
+			equal(t, name, l.now.Sub(before), 3*time.Second)
+		}
+	})
+
+	t.Run("a gate that was told a later time raises it", func(t *testing.T) {
+		l := newLine(t, open, nil)
+		l.look()
+		want := l.now.Add(42 * time.Second)
+		l.Told = want
+		l.look()
+		equal(t, "room time", l.now, want)
+		l.pass(time.Second)
+		equal(t, "room time", l.now, want.Add(time.Second))
+		other := l.gate()
+		other.look()
+		equal(t, "room time for a gate that was told nothing", other.now, l.now)
+	})
+
+	t.Run("the first generation is 1, and the first visitors are let in at once", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Rate, s.Burst = queue.Rate{N: 1, Per: queue.PerSecond}, 2 })
+		a := queue.Arrival{ID: 7, Place: 1, Deadline: 2, Newcomer: true, Claim: true}
+		l.wants(l.enter(a)[0], "admitted joined claimed provisional")
+		equal(t, "generation", l.Generation, 1)
+		equal(t, "generation", l.tick().Generation, 1)
+		a.ID++
+		l.wants(l.enter(a)[0], "admitted joined claimed provisional")
+		a.ID++
+		l.wants(l.enter(a)[0], "none")
+	})
+
+	t.Run("a room that a gate has heard of before and that is empty was lost: a new generation starts without credit", func(t *testing.T) {
+		for name, op := range map[string]func(l *line){
+			"enter": func(l *line) {
+				l.wants(l.enter(queue.Arrival{ID: 7, Place: l.Told, Deadline: l.Told, Newcomer: true, Claim: true})[0], "none")
+			},
+			"renew": func(l *line) { l.renew(queue.Visit{ID: 8, Called: l.Told, At: l.Told}) },
+			"leave": func(l *line) { l.look() },
+			"tick":  func(l *line) { l.tick() },
+		} {
+			l := newLine(t, open, func(s *queue.Settings) { s.Rate, s.Burst = queue.Rate{N: 1, Per: queue.PerSecond}, 5 })
+			l.Told, l.Generation = queue.Time(time.Date(2077, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()), 41
+			told := l.Told
+			op(l)
+			equal(t, name+": generation", l.Generation, 42)
+			equal(t, name+": room time", l.now, told)
+			l.crowd(10)
+			equal(t, name+": calls at first", l.tick().NewCalls, 0)
+			l.pass(2 * time.Second)
+			s := l.tick()
+			equal(t, name+": calls after two seconds", s.NewCalls, 2)
+			equal(t, name+": generation", s.Generation, 42)
+			other := l.gate() // which remembers less
+			other.Told, other.Generation = 5, 3
+			other.look()
+			equal(t, name+": generation for another gate", other.Generation, 42)
+		}
+	})
+}

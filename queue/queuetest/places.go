@@ -1,0 +1,290 @@
+package queuetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sluicegate/sluice/queue"
+)
+
+// places: nobody loses theirs.
+func places(t *testing.T, open Open) {
+	t.Run("reload keeps the place", func(t *testing.T) {
+		l := newLine(t, open, nil)
+		l.join("ann", "bob", "cat")
+		l.set.Mode = queue.ModeHold
+		want := l.given["ann"].place
+		l.pass(time.Second)
+		for range 3 {
+			s := l.poll("ann")
+			l.wants(s, "waiting")
+			equal(t, "place", s.Place, want)
+			equal(t, "rank", s.Rank, 0)
+		}
+		l.behind("bob", 1)
+		l.behind("cat", 2)
+	})
+
+	t.Run("a place is the instant of the first request, not of its arrival at the store", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+		for _, row := range []struct {
+			name      string
+			age, want time.Duration
+		}{
+			{"right now", 0, 0},
+			{"a microsecond ago", time.Microsecond, time.Microsecond},
+			{"two seconds ago", queue.MaxLate, queue.MaxLate},
+			{"a microsecond too early", queue.MaxLate + time.Microsecond, queue.MaxLate},
+			{"an hour ago", time.Hour, queue.MaxLate},
+			{"later than now", -time.Microsecond, 0},
+			{"tomorrow", -24 * time.Hour, 0},
+		} {
+			a := l.newcomer(row.name)
+			a.Place = l.now.Add(-row.age)
+			equal(t, row.name, l.arriveAs(row.name, a).Place, l.now.Add(-row.want))
+		}
+	})
+
+	t.Run("a request that is sent again has one place", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+		a := l.newcomer("ann")
+		a.Place -= 5
+		first := l.arriveAs("ann", a)
+		l.wants(l.arrive("bob"), "waiting joined")
+		l.pass(7 * time.Second)
+		a.Again = true
+		again := l.arriveAs("ann", a)
+		equal(t, "state", again.State, queue.Waiting)
+		equal(t, "place", again.Place, first.Place)
+		equal(t, "rank", again.Rank, 0)
+		l.behind("bob", 1)
+		l.counts(l.tick(), 2, 0, 0, 0)
+	})
+
+	t.Run("a request that is sent again after the visitor became absent has the same place", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+		l.present = 3 * time.Second
+		a := l.newcomer("ann")
+		first := l.arriveAs("ann", a)
+		l.pass(5 * time.Second)
+		l.counts(l.tick(), 0, 1, 0, 0)
+		a.Again, a.Deadline = true, l.now.Add(time.Hour)
+		again := l.arriveAs("ann", a)
+		equal(t, "state", again.State, queue.Waiting)
+		equal(t, "place", again.Place, first.Place)
+	})
+
+	t.Run("a request that is sent again and was let in on the spot holds one slot", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.MaxActive = 2 })
+		a := l.newcomer("ann")
+		first := l.arriveAs("ann", a)
+		l.pass(3 * time.Second)
+		a.Again = true
+		again := l.arriveAs("ann", a)
+		equal(t, "state", again.State, queue.Admitted)
+		equal(t, "provisional", again.Provisional, true)
+		equal(t, "place", again.Place, first.Place)
+		equal(t, "called", again.Called, first.Called)
+		equal(t, "until", again.Until, first.Until)
+		s := l.tick()
+		l.counts(s, 0, 0, 1, 0)
+		equal(t, "calls", s.Calls, 1)
+	})
+
+	t.Run("a request that is sent again after its visitor was called gets a pass that is good", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.MaxActive = 1 })
+		l.inside("zoe")
+		l.present = 6 * time.Second
+		a := l.newcomer("ann")
+		l.wants(l.arriveAs("ann", a), "waiting joined")
+		l.leave("zoe")
+		equal(t, "calls", l.tick().NewCalls, 1)
+		l.pass(time.Second)
+		a.Again = true
+		s := l.arriveAs("ann", a)
+		equal(t, "state", s.State, queue.Admitted)
+		if s.Until < l.now.Add(5*time.Second) {
+			t.Fatalf("the pass is good until %s from now", s.Until.Sub(l.now))
+		}
+		// The slot outlives the pass.
+		l.pass(s.Until.Sub(l.now))
+		sn := l.tick()
+		equal(t, "called and active", sn.Called+sn.Active, 1)
+	})
+
+	t.Run("a ticket that the store does not know returns to its place", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+		l.join("bob")
+		for _, row := range []struct {
+			name string
+			age  time.Duration
+			rank int64
+		}{{"an hour old", time.Hour, 0}, {"a day old", 24 * time.Hour, 0}, {"two hours old", 2 * time.Hour, 1}} {
+			a := l.newcomer(row.name)
+			a.Newcomer, a.Join = false, false
+			a.Place = l.now.Add(-row.age)
+			s := l.arriveAs(row.name, a)
+			l.wants(s, "waiting restored")
+			equal(t, row.name+": place", s.Place, a.Place)
+			equal(t, row.name+": rank", s.Rank, row.rank)
+			l.polls(row.name, "waiting")
+		}
+		l.behind("bob", 3)
+		l.counts(l.tick(), 4, 0, 0, 0)
+	})
+
+	t.Run("a ticket from the future returns no later than now", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+		a := l.newcomer("ann")
+		a.Newcomer = false
+		a.Place = l.now.Add(time.Hour)
+		s := l.arriveAs("ann", a)
+		l.wants(s, "waiting restored")
+		equal(t, "place", s.Place, l.now)
+	})
+
+	t.Run("what the store knows wins over what the ticket says", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+		l.join("ann", "bob")
+		a := l.ticket("bob")
+		a.Place = l.now.Add(-time.Hour)
+		s := l.enter(a)[0]
+		equal(t, "place", s.Place, l.given["bob"].place)
+		equal(t, "rank", s.Rank, 1)
+	})
+
+	t.Run("two visitors never get one number after a retry", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+		a, b := l.newcomer("ann"), l.newcomer("bob")
+		b.Place = a.Place
+		l.enter(a)
+		a.Again = true
+		out := l.enter(b, a)
+		equal(t, "places", out[0].Place, out[1].Place) // the same instant
+		equal(t, "ranks", [2]int64{out[0].Rank, out[1].Rank}, [2]int64{1, 0})
+	})
+
+	t.Run("places of sixteen digits are exact to the microsecond", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+		// Room time as late as it may get, so that no rounding goes unseen.
+		l.Told = 1<<53 - 1 - queue.Time(48*time.Hour/time.Microsecond)
+		l.present = 47 * time.Hour
+		l.look()
+		if l.now != l.Told {
+			t.Fatalf("room time is %d, want %d", l.now, l.Told)
+		}
+		names := []string{"a", "b", "c", "d", "e", "f", "g"}
+		for i, name := range names {
+			a := l.newcomer(name)
+			a.Place = l.Told - queue.Time(len(names)-i)
+			s := l.arriveAs(name, a)
+			equal(t, name, s.Place, a.Place)
+			equal(t, name, s.Rank, int64(i))
+		}
+		s := l.tick()
+		for i, name := range names {
+			equal(t, "ladder", s.Ladder.Places[i], l.given[name].place)
+		}
+		equal(t, "last", s.Ladder.Last, l.given["g"].place)
+		l.set.Mode, l.set.MaxActive = queue.ModeAuto, 3
+		s = l.tick()
+		equal(t, "front", s.Front, l.given["c"].place)
+		equal(t, "room time", s.Time, l.now)
+		got := l.poll("b")
+		equal(t, "place", got.Place, l.given["b"].place)
+		equal(t, "until", got.Until, l.now.Add(l.set.Session))
+		old := l.newcomer("old")
+		old.Newcomer = false
+		old.Place = l.Told - 6
+		got = l.arriveAs("old", old)
+		equal(t, "a restored place", got.Place, old.Place)
+	})
+}
+
+// batches: each item is decided for itself.
+func batches(t *testing.T, open Open) {
+	t.Run("five hundred newcomers at once each get their own place", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+		names := l.crowd(500)
+		var in []queue.Arrival
+		for _, name := range names {
+			in = append(in, l.ticket(name))
+		}
+		for i, s := range l.enter(in...) {
+			l.wants(s, "waiting")
+			equal(t, "rank", s.Rank, int64(i))
+			equal(t, "place", s.Place, in[i].Place)
+		}
+	})
+
+	t.Run("a batch may mix everybody", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.MaxActive = 3 })
+		l.inside("active", "gone")
+		l.leave("gone")
+		l.join("called", "marked")
+		l.tick()
+		l.join("waiting")
+		unknown := l.newcomer("unknown")
+		unknown.Newcomer = false
+		unknown.Place -= 1000
+		mark := l.ticket("marked")
+		mark.Claim = false
+		out := l.enter(l.ticket("waiting"), l.newcomer("new"), l.ticket("active"), l.ticket("called"), mark, l.ticket("gone"), unknown)
+		for i, want := range []string{"waiting", "waiting joined", "admitted", "admitted claimed", "waiting", "used", "waiting restored"} {
+			l.wants(out[i], want)
+		}
+		l.counts(l.tick(), 3, 0, 1, 2)
+	})
+
+	t.Run("answers are appended to what the caller has", func(t *testing.T) {
+		l := newLine(t, open, nil)
+		mine := queue.Standing{Rank: 42}
+		out, _, err := l.Store.Enter(t.Context(), &l.Call, []queue.Arrival{l.newcomer("ann")}, []queue.Standing{mine})
+		if err != nil || len(out) != 2 || out[0] != mine {
+			t.Fatalf("answers: %+v, %v", out, err)
+		}
+		l.keep("ann", out[1])
+		renewals, _, err := l.Store.Renew(t.Context(), &l.Call, []queue.Visit{l.visit("ann")}, []queue.Renewal{{Until: 42}})
+		if err != nil || len(renewals) != 2 || renewals[0].Until != 42 || !renewals[1].Claimed {
+			t.Fatalf("answers: %+v, %v", renewals, err)
+		}
+		departed, _, err := l.Store.Leave(t.Context(), &l.Call, []queue.Departure{{ID: l.given["ann"].id}}, []queue.Departed{{Place: true}})
+		if err != nil || len(departed) != 2 || !departed[0].Place || !departed[1].Slot {
+			t.Fatalf("answers: %+v, %v", departed, err)
+		}
+	})
+
+	t.Run("a store serves hundreds of renewals and departures at once", func(t *testing.T) {
+		l := newLine(t, open, nil)
+		var in []queue.Arrival
+		for range 500 {
+			in = append(in, l.newcomer(string(rune('A'+len(in)))))
+		}
+		var visits []queue.Visit
+		var leaving []queue.Departure
+		for i, s := range l.enter(in...) {
+			l.wants(s, "admitted joined claimed provisional")
+			visits = append(visits, queue.Visit{ID: in[i].ID, Place: s.Place, Called: s.Called, Until: s.Until, At: l.now})
+			leaving = append(leaving, queue.Departure{ID: in[i].ID, Place: s.Place, Until: s.Until})
+		}
+		for _, r := range l.renew(visits...) {
+			equal(t, "renewal", r, queue.Renewal{Until: l.now.Add(l.set.Session), Claimed: true})
+		}
+		l.counts(l.tick(), 0, 0, 0, 500)
+		out, m, err := l.Store.Leave(t.Context(), &l.Call, leaving, nil)
+		l.heard(m, err)
+		for _, d := range out {
+			equal(t, "departed", d, queue.Departed{Slot: true})
+		}
+		l.counts(l.tick(), 0, 0, 0, 0)
+	})
+
+	t.Run("an empty batch is no error", func(t *testing.T) {
+		l := newLine(t, open, nil)
+		l.enter()
+		l.renew()
+		if _, _, err := l.Store.Leave(t.Context(), &l.Call, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

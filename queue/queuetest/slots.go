@@ -1,0 +1,180 @@
+package queuetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sluicegate/sluice/queue"
+)
+
+// slots: one ticket, one slot.
+func slots(t *testing.T, open Open) {
+	t.Run("a called visitor's poll takes the slot and says until when", func(t *testing.T) {
+		l := newLine(t, open, nil)
+		l.join("ann")
+		l.pass(1500 * time.Microsecond)
+		l.tick()
+		called := l.now - l.now%1000
+		l.pass(3 * time.Second)
+		s := l.poll("ann")
+		l.wants(s, "admitted claimed")
+		equal(t, "place", s.Place, l.given["ann"].place)
+		equal(t, "called", s.Called, called)
+		equal(t, "until", s.Until, l.now.Add(l.set.Session))
+		l.pass(time.Second)
+		s = l.poll("ann") // in another tab
+		l.wants(s, "admitted")
+		equal(t, "called", s.Called, called)
+		equal(t, "until", s.Until, l.now.Add(l.set.Session))
+		l.counts(l.tick(), 0, 0, 0, 1)
+	})
+
+	t.Run("one ticket used by a hundred is one slot", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.MaxActive = 10 })
+		l.join("ann")
+		l.tick()
+		var in []queue.Arrival
+		for range 100 {
+			in = append(in, l.ticket("ann"))
+		}
+		claimed := 0
+		for _, s := range l.enter(in...) {
+			equal(t, "state", s.State, queue.Admitted)
+			if s.Claimed {
+				claimed++
+			}
+		}
+		equal(t, "claimed", claimed, 1)
+		l.counts(l.tick(), 0, 0, 0, 1)
+	})
+
+	t.Run("a used ticket holds no slot once its session ended", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.MaxActive = 1 })
+		l.join("ann")
+		l.tick()
+		l.polls("ann", "admitted claimed")
+		l.pass(l.set.Session + queue.SlotMargin)
+		equal(t, "ended", l.tick().Ended, 1)
+		for range 3 {
+			s := l.poll("ann")
+			l.wants(s, "used")
+			equal(t, "place", s.Place, 0)
+			l.counts(l.tick(), 0, 0, 0, 0)
+		}
+		mark := l.mark("ann")
+		l.wants(mark, "used")
+		l.set.Mode = queue.ModeOpen
+		l.polls("ann", "used")
+		l.set.Mode = queue.ModeClosed
+		l.polls("ann", "used")
+	})
+
+	t.Run("a used ticket is remembered until its last copy has expired, and then forgotten", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Session, s.KeepPlace = 10*time.Second, 3*time.Minute })
+		l.inside("ann")
+		used := l.now
+		l.pass(30 * time.Second)
+		l.counts(l.tick(), 0, 0, 0, 0)
+		l.pass(l.set.UsedFor() - l.now.Sub(used) - time.Second)
+		l.tick()
+		l.polls("ann", "used")
+		for range 20 { // the memory of it need not end on the second
+			l.pass(10 * time.Second)
+			l.tick()
+		}
+		l.polls("ann", "waiting restored")
+	})
+
+	t.Run("a slot lives a margin longer than its pass says", func(t *testing.T) {
+		l := newLine(t, open, nil)
+		l.inside("ann")
+		l.pass(l.given["ann"].until.Sub(l.now) + queue.SlotMargin - time.Microsecond)
+		l.counts(l.tick(), 0, 0, 0, 1)
+		l.pass(time.Microsecond)
+		s := l.tick()
+		l.counts(s, 0, 0, 0, 0)
+		equal(t, "ended", s.Ended, 1)
+		equal(t, "no-shows", s.NoShows, 0)
+	})
+
+	t.Run("polling keeps a session alive", func(t *testing.T) {
+		l := newLine(t, open, nil)
+		l.inside("ann")
+		for range 3 {
+			l.pass(l.set.Session)
+			l.tick()
+			l.polls("ann", "admitted")
+		}
+	})
+
+	t.Run("a session ends with max_session, however busy", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Session, s.MaxSession = time.Minute, 90*time.Second })
+		l.join("ann")
+		l.tick()
+		s := l.poll("ann")
+		equal(t, "until", s.Until, l.now.Add(time.Minute))
+		end := s.Called.Add(90 * time.Second)
+		l.pass(50 * time.Second)
+		equal(t, "until, by a poll", l.poll("ann").Until, end)
+		equal(t, "until, by a use", l.use("ann").Until, end)
+		v := l.visit("ann")
+		v.Extend = time.Hour
+		equal(t, "until, extended", l.renew(v)[0].Until, end)
+		l.pass(end.Sub(l.now) + queue.SlotMargin - time.Microsecond)
+		l.counts(l.tick(), 0, 0, 0, 1)
+		l.pass(time.Microsecond)
+		l.counts(l.tick(), 0, 0, 0, 0)
+	})
+
+	t.Run("a claim late in a short max_session does not outlive it", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Session, s.MaxSession = time.Minute, 40*time.Second })
+		l.join("ann")
+		l.tick()
+		l.pass(20 * time.Second)
+		s := l.poll("ann")
+		l.wants(s, "admitted claimed")
+		equal(t, "until", s.Until, s.Called.Add(40*time.Second))
+	})
+
+	t.Run("a shorter session does not take back what was promised", func(t *testing.T) {
+		l := newLine(t, open, nil)
+		l.inside("ann")
+		until := l.given["ann"].until
+		l.set.Session = 10 * time.Second
+		equal(t, "until, by a poll", l.poll("ann").Until, until)
+		equal(t, "until, by a use", l.use("ann").Until, until)
+		l.set.MaxSession = time.Minute
+		equal(t, "until, by a use", l.use("ann").Until, until)
+	})
+
+	t.Run("a visitor let in on the spot who is heard of holds a session", func(t *testing.T) {
+		l := newLine(t, open, nil)
+		l.arrive("ann")
+		l.pass(2 * time.Second)
+		r := l.use("ann")
+		equal(t, "renewal", r, queue.Renewal{Until: l.now.Add(l.set.Session), Claimed: true})
+		l.pass(l.set.ClaimWithin)
+		l.counts(l.tick(), 0, 0, 0, 1)
+	})
+
+	t.Run("a visitor let in on the spot who polls holds a session", func(t *testing.T) {
+		l := newLine(t, open, nil)
+		first := l.arrive("ann")
+		l.pass(2 * time.Second)
+		s := l.poll("ann")
+		l.wants(s, "admitted claimed")
+		equal(t, "called", s.Called, first.Called)
+		equal(t, "until", s.Until, l.now.Add(l.set.Session))
+	})
+
+	t.Run("a used ticket is not let in again as a newcomer's second try", func(t *testing.T) {
+		l := newLine(t, open, nil)
+		a := l.newcomer("ann")
+		l.wants(l.arriveAs("ann", a), "admitted joined claimed provisional")
+		l.use("ann")
+		l.leave("ann")
+		a.Again = true
+		l.wants(l.enter(a)[0], "used")
+		l.counts(l.tick(), 0, 0, 0, 0)
+	})
+}
