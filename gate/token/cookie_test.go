@@ -64,8 +64,16 @@ func TestFindStopsWhenTold(t *testing.T) {
 	}
 }
 
-// FuzzFind holds that Find sees every cookie that net/http sees, that what it
-// finds lies in the header, and that a cookie of ours is found behind anything.
+func unquote(s string) string {
+	if inner, ok := strings.CutPrefix(s, `"`); ok && strings.HasSuffix(inner, `"`) {
+		return inner[:len(inner)-1]
+	}
+	return s
+}
+
+// FuzzFind holds that Find sees every cookie that net/http sees (which leaves
+// blanks around a value alone), that what it finds lies in the header, and that a
+// cookie of ours is found behind anything.
 func FuzzFind(f *testing.F) {
 	f.Add("a=1; b=2", "a")
 	f.Add(` a = "1" ;a="`, "a")
@@ -80,7 +88,7 @@ func FuzzFind(f *testing.F) {
 		}
 		if parsed, err := http.ParseCookie(header); err == nil {
 			for _, c := range parsed {
-				if c.Name == name && !slices.Contains(got, c.Value) {
+				if c.Name == name && !slices.Contains(got, c.Value) && !slices.Contains(got, unquote(strings.Trim(c.Value, " \t"))) {
 					t.Fatalf("net/http finds %q in %q, we %q", c.Value, header, got)
 				}
 			}
