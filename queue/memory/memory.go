@@ -5,6 +5,7 @@ package memory
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -110,7 +111,7 @@ func (s *Store) Overrides(ctx context.Context, name string) (queue.Overrides, er
 	}
 	r := s.lock(name)
 	defer r.mu.Unlock()
-	return r.overrides, nil
+	return copied(r.overrides), nil
 }
 
 // Override implements queue.Store.
@@ -123,6 +124,12 @@ func (s *Store) Override(ctx context.Context, name string, o queue.Overrides) er
 	if o.Version != r.overrides.Version+1 {
 		return queue.ErrConflict
 	}
-	r.overrides = o
+	r.overrides = copied(o)
 	return nil
+}
+
+// copied returns overrides that share nothing that a caller may change.
+func copied(o queue.Overrides) queue.Overrides {
+	o.Keys = maps.Clone(o.Keys)
+	return o
 }

@@ -285,7 +285,7 @@ func (r *room) tick(c *queue.Call, fresh bool) queue.Snapshot {
 	out.Calls = r.calls
 	out.PerHour, out.Burst = r.credit.PerHour, r.credit.Burst
 	if r.overrides.Version != c.Version {
-		o := r.overrides
+		o := copied(r.overrides)
 		out.Overrides = &o
 	}
 	return out
