@@ -116,7 +116,7 @@ func (r *room) enter(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standing
 		return queue.Standing{State: queue.Used, Rank: -1}
 	case v == nil:
 		v = r.add(a.ID, min(a.Place, r.time), waiting, a.Deadline)
-		s := r.inLine(c, a, v)
+		s := r.inLine(c, a, v, fresh)
 		s.Restored = true
 		return s
 	}
@@ -135,10 +135,10 @@ func (r *room) enter(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standing
 		return queue.Standing{State: queue.Waiting, Place: v.place, Rank: -1}
 	case away:
 		r.move(v, waiting, a.Deadline)
-		return r.inLine(c, a, v)
+		return r.inLine(c, a, v, fresh)
 	default:
 		r.setDeadline(v, max(v.deadline, a.Deadline))
-		return r.inLine(c, a, v)
+		return r.inLine(c, a, v, fresh)
 	}
 }
 
@@ -149,7 +149,7 @@ func (r *room) welcome(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standi
 	switch {
 	case s.Mode == queue.ModeClosed:
 		return queue.Standing{State: queue.Closed, Rank: -1}
-	case s.Mode == queue.ModeOpen,
+	case fresh && s.Mode == queue.ModeOpen,
 		fresh && r.count[waiting] == 0 && r.credit.Callable(s, r.count[called], r.count[active]) > 0:
 		if s.Mode != queue.ModeOpen {
 			r.credit = r.credit.Spend(1)
@@ -165,15 +165,15 @@ func (r *room) welcome(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standi
 		return queue.Standing{State: queue.Full, Rank: -1}
 	}
 	v := r.add(a.ID, place, waiting, a.Deadline)
-	out := r.inLine(c, a, v)
+	out := r.inLine(c, a, v, fresh)
 	out.Joined = true
 	return out
 }
 
 // inLine answers a visitor who waits; in an open room they need not.
-func (r *room) inLine(c *queue.Call, a *queue.Arrival, v *visitor) queue.Standing {
+func (r *room) inLine(c *queue.Call, a *queue.Arrival, v *visitor, fresh bool) queue.Standing {
 	switch {
-	case c.Settings.Mode == queue.ModeOpen && a.Claim:
+	case fresh && c.Settings.Mode == queue.ModeOpen && a.Claim:
 		r.call(v, 0)
 		return r.claim(c, v)
 	case c.Settings.Mode == queue.ModeClosed:

@@ -46,7 +46,7 @@ end
 local function wait(id, place, till, fresh_in_line, flags)
   local behind_all = fresh_in_line and place > last
   if behind_all then last = place end
-  if mode == OPEN and CLAIM then
+  if mode == OPEN and fresh and CLAIM then
     if not fresh_in_line then
       call('ZREM', waiting, id)
       call('ZREM', present, id)
@@ -73,7 +73,7 @@ end
 local function welcome(id, place, till)
   place = min(max(place, now - MAX_LATE), now)
   if mode == CLOSED then return answer(SHUT, 0, -1, 0, 0, 0) end
-  if mode == OPEN or in_line == 0 and callable(slots) >= 1 then
+  if mode == OPEN and fresh or in_line == 0 and callable(slots) >= 1 then
     if mode ~= OPEN then spend(1) end
     call('ZADD', called, now + claim_within, id)
     local called_at = note_call(id, place)
