@@ -128,7 +128,10 @@ func (r *room) enter(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standing
 		if a.Claim && !a.Newcomer {
 			return r.claim(c, v)
 		}
-		if a.Newcomer { // the answer to the first request was lost
+		if a.Newcomer {
+			// The answer to the first request was lost. The slot waits as for one let
+			// in on the spot, so that the pass is good also when a tick called them.
+			r.setDeadline(v, max(v.deadline, v.since.Add(c.Settings.ClaimWithin)))
 			return r.provisional(c, v)
 		}
 		r.setDeadline(v, min(max(v.deadline, a.Deadline), v.since.Add(c.Settings.ClaimWithin)))

@@ -94,7 +94,11 @@ local function known(id, place, till)
   if due then
     local called_at = called_since(id)
     due = tonumber(due)
-    if NEWCOMER then -- the answer to the first request was lost
+    if NEWCOMER then
+      -- The answer to the first request was lost. The slot waits as for one let in
+      -- on the spot, so that the pass is good also when a tick called them.
+      due = max(due, called_at + claim_within)
+      call('ZADD', called, due, id)
       answer(ADMITTED, place, -1, called_at, due - claim_margin, PROVISIONAL)
     elseif CLAIM then
       claim(id, place, called_at, 0)
