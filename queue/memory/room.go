@@ -110,10 +110,12 @@ func (r *room) moment() queue.Moment { return queue.Moment{Time: r.time, Generat
 func (r *room) enter(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standing {
 	v := r.visitors[a.ID]
 	switch {
-	case v == nil && a.Newcomer:
+	case v == nil && a.Newcomer && !a.Again:
 		return r.welcome(c, a, fresh)
 	case v == nil && r.isUsed(a.ID, a.Place):
 		return queue.Standing{State: queue.Used, Rank: -1}
+	case v == nil && a.Newcomer:
+		return r.welcome(c, a, fresh)
 	case v == nil:
 		v = r.add(a.ID, min(a.Place, r.time), waiting, a.Deadline)
 		s := r.inLine(c, a, v, fresh)

@@ -129,10 +129,10 @@ for i = first_item, #ARGV, 4 do
   if NEWCOMER and not AGAIN then
     welcome(id, place, till)
   elseif not known(id, place, till) then
-    if NEWCOMER then
-      welcome(id, place, till)
-    elseif is_used(id, place) then
+    if is_used(id, place) then
       answer(USED, 0, -1, 0, 0, 0)
+    elseif NEWCOMER then
+      welcome(id, place, till)
     else
       wait(id, min(place, now), till, true, RESTORED)
     end
