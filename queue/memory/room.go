@@ -249,6 +249,7 @@ func (r *room) renew(c *queue.Call, in *queue.Visit) queue.Renewal {
 	}
 	if out.Restored || out.Claimed {
 		r.useUp(v.id, v.place, r.time.Add(s.UsedFor()))
+		v.deadline = in.Until.Add(queue.SlotMargin) // what was promised holds
 	}
 	at := min(in.At, r.time)
 	r.setDeadline(v, max(v.deadline, r.sessionEnd(s, v, at, max(s.Session, in.Extend))))

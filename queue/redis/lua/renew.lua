@@ -15,13 +15,13 @@ end
 local slots = call('ZCARD', called) + call('ZCARD', active)
 
 -- seat: gives an id, wherever it is known, an active slot. Returns until when the
--- slot lived so far, when the visitor was called, and what was done.
-local function seat(id, place, called_at)
+-- slot lives by what was promised so far, when the visitor was called, and what was done.
+local function seat(id, place, called_at, promised)
   local ends = call('ZSCORE', active, id)
   if ends then return tonumber(ends), tonumber(call('HGET', since, id) or called_at), 0 end
   if call('ZREM', called, id) == 1 then
     use_up(id, place, now + used_for)
-    return 0, tonumber(call('HGET', since, id) or called_at), CLAIMED
+    return promised, tonumber(call('HGET', since, id) or called_at), CLAIMED
   end
   local done = RESTORED
   if call('ZREM', waiting, id) == 1 then
@@ -34,7 +34,7 @@ local function seat(id, place, called_at)
   slots = slots + 1
   call('HSET', since, id, called_at)
   use_up(id, place, now + used_for)
-  return 0, called_at, done
+  return promised, called_at, done
 end
 
 for i = first_item, #ARGV, 6 do
@@ -45,9 +45,10 @@ for i = first_item, #ARGV, 6 do
   if over or call('ZSCORE', left, id) then
     answer(0, GONE)
   else
-    local ends, started, done = seat(id, place, called_at)
+    local promised = tonumber(ARGV[i + 3]) + SLOT_MARGIN
+    local ends, started, done = seat(id, place, called_at, promised)
     local e = max(ends, slot_end(used_at, max(session, extend), started))
-    if e ~= ends then call('ZADD', active, e, id) end
+    call('ZADD', active, e, id)
     answer(e - SLOT_MARGIN, done)
   end
 end
