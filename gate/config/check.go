@@ -1,0 +1,252 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/sluicegate/sluice/gate/route"
+	"golang.org/x/net/publicsuffix"
+)
+
+// check looks at how the values go together. What has a problem already is left
+// out of it, so that one slip is told once.
+func (l *loader) check() {
+	c := l.c
+	if len(c.Origin.URLs) == 0 && !l.isBad("origin") {
+		l.problem("origin.url", "the address of the shop is missing; the flag --origin and SLUICE_ORIGIN set it too")
+	}
+	if !l.isBad("listen") {
+		if !l.isBad("admin.listen") && sameSocket(c.Listen, c.Admin.Listen) {
+			l.problem("admin.listen", "%q and the visitors' %q cannot both be listened at", c.Admin.Listen, c.Listen)
+		}
+		for _, u := range c.Origin.URLs {
+			if !l.isBad("origin.url") && reachesItself(u, c.Listen) {
+				l.problem("origin.url", "%q is this gate itself, which listens at %q", u, c.Listen)
+			}
+		}
+	}
+	names := map[string]int{}
+	for i := range c.Rooms {
+		l.checkRoom(i, names)
+	}
+	l.checkRoutes()
+}
+
+func (l *loader) checkRoom(i int, names map[string]int) {
+	room := &l.c.Rooms[i]
+	at := fmt.Sprintf("rooms[%d]", i)
+	if l.bad[at] { // it is no mapping
+		return
+	}
+	if _, given := l.at[at+".name"]; !given && room.Name == "" {
+		l.problem(at+".name", "is missing")
+	} else if first, twice := names[room.Name]; twice && !l.isBad(at+".name") {
+		l.problem(at+".name", "%q is the name of rooms[%d] too", room.Name, first)
+	} else if !l.isBad(at + ".name") {
+		names[room.Name] = i
+	}
+	for _, p := range room.Settings.Check() {
+		key := at + "." + p.Key
+		// What a problem is about may have one of its own.
+		about := []string{key}
+		switch p.Key {
+		case "burst":
+			about = append(about, at+".rate")
+		case "poll.min", "poll.max":
+			about = []string{at + ".poll"}
+		}
+		told := false
+		for _, k := range about {
+			told = told || l.isBad(k)
+		}
+		if !told {
+			l.problem(key, "%s", p.Err)
+		}
+	}
+	l.checkCookieDomain(room, at)
+}
+
+// checkCookieDomain wants one cookie to reach every host of a room, and no host
+// of anybody else.
+func (l *loader) checkCookieDomain(room *Room, at string) {
+	key := at + ".cookie_domain"
+	if l.isBad(key) || l.isBad(at+".match") {
+		return
+	}
+	d := room.CookieDomain
+	if d == "" {
+		if _, given := l.at[key]; given {
+			return // host-only, said in so many words
+		}
+		if common := commonDomain(room.Match); common != "" {
+			l.problem(key, `is needed, as match names several hosts: with %s one wait counts for all of them, with "" visitors wait at each`, common)
+		}
+		return
+	}
+	_, ip := netip.ParseAddr(d)
+	switch {
+	case strings.HasPrefix(d, "."):
+		l.problem(key, "%q: leave out the first dot", d)
+	case ip == nil || strings.ContainsAny(d, ":["):
+		l.problem(key, "%q: a cookie has no domain on an address", d)
+	case !validHost(d) || strings.HasSuffix(d, "."):
+		l.problem(key, "%q is not a domain (write others than ASCII letters as xn--...)", d)
+	default:
+		if suffix, _ := publicsuffix.PublicSuffix(d); suffix == d {
+			l.problem(key, "%q is a public suffix, for which browsers take no cookies", d)
+			return
+		}
+		for j, m := range room.Match {
+			switch host := strings.TrimPrefix(strings.ToLower(m.Host), "*."); {
+			case host == "":
+				l.problem(key, "%q does not cover match[%d], which is every host", d, j)
+			case host != d && !strings.HasSuffix(host, "."+d):
+				l.problem(key, "%q does not cover the host %q of match[%d]", d, m.Host, j)
+			}
+		}
+	}
+}
+
+// commonDomain is the narrowest domain whose cookies reach all hosts of a room
+// that names several; "" when it names one, or when there is no such domain.
+func commonDomain(matches []route.Match) string {
+	hosts := map[string]bool{}
+	common, several := "", false
+	for i, m := range matches {
+		if m.Host == "" {
+			return ""
+		}
+		host := strings.ToLower(m.Host)
+		hosts[host] = true
+		name := strings.TrimPrefix(host, "*.")
+		several = several || name != host || len(hosts) > 1
+		if i == 0 {
+			common = name
+		}
+		for common != "" && name != common && !strings.HasSuffix(name, "."+common) {
+			_, common, _ = strings.Cut(common, ".")
+		}
+	}
+	if _, err := netip.ParseAddr(common); err == nil || !several || common == "" {
+		return ""
+	}
+	if _, err := publicsuffix.EffectiveTLDPlusOne(common); err != nil {
+		return "" // common is a public suffix
+	}
+	return common
+}
+
+// checkRoutes compiles the rooms' table for what only that can see, and fills in
+// the entries.
+func (l *loader) checkRoutes() {
+	rooms := l.c.Routes()
+	table, err := route.New(rooms)
+	problems := slices.DeleteFunc(routeProblems(err), func(p route.Problem) bool {
+		room, item := routeKeys(p)
+		return l.bad[room] || l.isBad(item) || p.Except >= 0 && l.isBad(room+".match")
+	})
+	for _, p := range problems {
+		_, key := routeKeys(p)
+		if _, given := l.at[key]; !given && p.Field == "match" {
+			p.Err = errors.New("is missing: what belongs to the room, such as [{path: /drop}]")
+		} else if p.Field != "" && p.Field != "match" {
+			key += "." + p.Field
+		}
+		l.problem(key, "%s", p.Err)
+	}
+	for i := range l.c.Rooms {
+		l.checkEntry(i, rooms[i], table)
+	}
+}
+
+// routeKeys are the keys of the room and of the item that a problem is about.
+func routeKeys(p route.Problem) (room, item string) {
+	room = fmt.Sprintf("rooms[%d]", p.Room)
+	switch {
+	case p.Match >= 0:
+		return room, fmt.Sprintf("%s.match[%d]", room, p.Match)
+	case p.Except >= 0:
+		return room, fmt.Sprintf("%s.except[%d]", room, p.Except)
+	}
+	return room, room + ".match"
+}
+
+// routeProblems takes apart what route.New joined.
+func routeProblems(err error) (out []route.Problem) {
+	if err == nil {
+		return nil
+	}
+	all := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		all = joined.Unwrap()
+	}
+	for _, err := range all {
+		var p route.Problem
+		if !errors.As(err, &p) {
+			panic("BUG: config: a route error that is no route.Problem: " + err.Error())
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// checkEntry checks that a room's entry leads into the room: by the table of all
+// rooms, or by the room's own where another room has a problem.
+func (l *loader) checkEntry(i int, own route.Room, table *route.Table) {
+	room := &l.c.Rooms[i]
+	at := fmt.Sprintf("rooms[%d]", i)
+	if l.bad[at] || len(room.Match) == 0 || l.isBad(at+".match") {
+		return
+	}
+	if room.Page.Entry == "" {
+		path := room.Match[0].Path
+		if path == "" {
+			path = "/"
+		}
+		room.Page.Entry = (&url.URL{Path: path}).EscapedPath()
+		return
+	}
+	key := at + ".page.entry"
+	if l.isBad(key) {
+		return
+	}
+	room.Page.Entry = escaped(room.Page.Entry)
+	target, _, _ := strings.Cut(room.Page.Entry, "#")
+	if table == nil {
+		own.Except = nil
+		var err error
+		if table, err = route.New([]route.Room{own}); err != nil {
+			return // told already
+		}
+		i = 0
+	}
+	for _, m := range room.Match {
+		// A name of the match; where it takes any, one that no other room has.
+		host := strings.Replace(m.Host, "*", "any", 1)
+		if host == "" {
+			host = "host.invalid"
+		}
+		if in, verdict := table.Find([]byte("GET"), []byte(host), []byte(target), netip.Addr{}); in == i &&
+			(verdict == route.Gated || verdict == route.Excepted) {
+			return
+		}
+	}
+	l.problem(key, "%q is outside of the room's match", room.Page.Entry)
+}
+
+// escaped percent-encodes what is not ASCII.
+func escaped(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		if c < 0x80 {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
+}
