@@ -260,14 +260,15 @@ func (r *room) renew(c *queue.Call, in *queue.Visit) queue.Renewal {
 // leave frees what one visitor holds.
 func (r *room) leave(c *queue.Call, d *queue.Departure) queue.Departed {
 	var out queue.Departed
+	end := d.Until
 	if v := r.visitors[d.ID]; v != nil {
 		out = queue.Departed{Slot: v.state >= called, Place: v.state < called}
-		if v.state == active {
-			d.Until = max(d.Until, v.deadline)
+		if v.state >= called { // there may be a pass that is good as long as the slot
+			end = max(end, v.deadline)
 		}
 		r.remove(v)
 	}
-	until := max(r.time.Add(c.Settings.UsedFor()), d.Until.Add(time.Minute))
+	until := max(r.time.Add(c.Settings.UsedFor()), end.Add(time.Minute))
 	r.useUp(d.ID, d.Place, until)
 	if until > r.left[d.ID] {
 		r.left[d.ID] = until

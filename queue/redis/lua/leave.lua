@@ -7,13 +7,11 @@ local out = {now, generation}
 for i = first_item, #ARGV, 3 do
   local id, place, till = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local freed = 0
-  local ends = call('ZSCORE', active, id)
-  if ends then
+  local ends = call('ZSCORE', active, id) or call('ZSCORE', called, id)
+  if ends then -- there may be a pass that is good as long as the slot
     till = max(till, tonumber(ends))
     call('ZREM', active, id)
-    call('HDEL', since, id)
-    freed = 1
-  elseif call('ZREM', called, id) == 1 then
+    call('ZREM', called, id)
     call('HDEL', since, id)
     freed = 1
   elseif call('ZREM', waiting, id) == 1 then
