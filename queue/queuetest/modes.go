@@ -119,7 +119,7 @@ func modes(t *testing.T, open Open) {
 	})
 
 	t.Run("what open let in is no overshoot; it falls first", func(t *testing.T) {
-		l := newLine(t, open, func(s *queue.Settings) { s.MaxActive, s.Mode = 1, queue.ModeOpen })
+		l := newLine(t, still(open), func(s *queue.Settings) { s.MaxActive, s.Mode = 1, queue.ModeOpen })
 		l.wants(l.arrive("ann"), "admitted joined claimed provisional")
 		l.wants(l.arrive("bob"), "admitted joined claimed provisional")
 		l.set.Mode = queue.ModeAuto

@@ -26,7 +26,7 @@ func places(t *testing.T, open Open) {
 	})
 
 	t.Run("a place is the instant of the first request, not of its arrival at the store", func(t *testing.T) {
-		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+		l := newLine(t, still(open), func(s *queue.Settings) { s.Mode = queue.ModeHold })
 		for _, row := range []struct {
 			name      string
 			age, want time.Duration
@@ -255,7 +255,7 @@ func batches(t *testing.T, open Open) {
 	})
 
 	t.Run("a store serves hundreds of renewals and departures at once", func(t *testing.T) {
-		l := newLine(t, open, nil)
+		l := newLine(t, still(open), nil)
 		var in []queue.Arrival
 		for range 500 {
 			in = append(in, l.newcomer(string(rune('A'+len(in)))))

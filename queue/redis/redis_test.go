@@ -1,0 +1,77 @@
+package redis_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	client "github.com/redis/go-redis/v9"
+
+	"github.com/sluicegate/sluice/queue/queuetest"
+	"github.com/sluicegate/sluice/queue/queuetest/proc"
+	"github.com/sluicegate/sluice/queue/redis"
+)
+
+// begin is where clocks start: at the end of a minute, within a millisecond.
+var begin = time.Date(2026, 7, 1, 9, 59, 59, 123_456_000, time.UTC)
+
+var prefixes atomic.Int64
+
+// prefix returns one that no other test has used on the same server.
+func prefix() string { return fmt.Sprintf("test%d", prefixes.Add(1)) }
+
+func closed(t testing.TB, s *redis.Store) *redis.Store {
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// inMiniredis opens stores in the Go imitation of Redis, whose clock can be moved.
+func inMiniredis(t testing.TB) queuetest.Harness {
+	server := miniredis.RunT(t)
+	now := begin
+	server.SetTime(now)
+	move := func(d time.Duration) {
+		now = now.Add(d)
+		server.SetTime(now)
+	}
+	store, err := redis.Open("redis://" + server.Addr() + "/0?prefix=" + prefix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return queuetest.Harness{Store: closed(t, store), Advance: move, Jump: move}
+}
+
+// inRedis opens stores in one redis-server. Its clock cannot be moved, so the test
+// brings its own.
+func inRedis(t *testing.T) queuetest.Open {
+	addr := proc.Redis(t)
+	return func(t testing.TB) queuetest.Harness {
+		var now atomic.Int64
+		now.Store(begin.UnixNano())
+		move := func(d time.Duration) { now.Add(int64(d)) }
+		c := client.NewClient(&client.Options{Addr: addr, MaxRetries: -1, ContextTimeoutEnabled: true})
+		store := redis.New(c, redis.Options{Prefix: prefix(), Now: func() time.Time { return time.Unix(0, now.Load()) }})
+		return queuetest.Harness{Store: closed(t, store), Advance: move, Jump: move}
+	}
+}
+
+func TestStore(t *testing.T) { queuetest.Run(t, inMiniredis) }
+
+func TestStoreInRedis(t *testing.T) { queuetest.Run(t, inRedis(t)) }
+
+func TestStoreByTheClockOfRedis(t *testing.T) {
+	addr := proc.Redis(t)
+	queuetest.Run(t, func(t testing.TB) queuetest.Harness {
+		store, err := redis.Open("redis://" + addr + "/0?prefix=" + prefix())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return queuetest.Harness{Store: closed(t, store)}
+	})
+}
