@@ -48,6 +48,8 @@ type exchange struct {
 
 	// the visitor's side while the body streams
 	client  net.Conn
+	overTLS bool
+	last    bool // the visitor's connection has to close
 	use     func()
 	usedAt  atomic.Int64 // Unix nanoseconds
 	writeBy time.Time
@@ -688,6 +690,9 @@ func (x *exchange) copyUp(src io.Reader, n int) (err error, source bool) {
 			// What came with a broken chunk is not passed on.
 			return err, true
 		}
+		if end && n < 0 && !x.atEnd(src) {
+			return io.ErrUnexpectedEOF, true
+		}
 		end = end || total == int64(n)
 		if end {
 			u.drained.Store(true)
@@ -710,6 +715,25 @@ func (x *exchange) copyUp(src io.Reader, n int) (err error, source bool) {
 			return nil, false
 		}
 	}
+}
+
+// atEnd tells a chunked body's end from the connection's. fasthttp answers
+// io.EOF to both when the visitor is cut off between two chunks. Once the body
+// has ended it says so again without reading, though; otherwise it reads, which
+// cannot succeed any more.
+func (x *exchange) atEnd(src io.Reader) bool {
+	var one [1]byte
+	x.client.SetReadDeadline(past)
+	if _, err := src.Read(one[:]); err != io.EOF {
+		return false
+	}
+	if !x.overTLS {
+		return true
+	}
+	// TLS repeats a proper end of the connection whatever the deadline.
+	n, err := x.client.Read(one[:])
+	x.last = x.last || n > 0 // a byte of the next request: it cannot be served
+	return err != io.EOF
 }
 
 // chunk frames the n bytes that stand in buf behind uploadRoom.

@@ -235,7 +235,7 @@ func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) erro
 	}
 	x.out = x.req.appendHead(x.out[:0], ctx, r, x.o.host, false)
 	x.out = append(x.out, whole...)
-	x.client, x.use = ctx.Conn(), r.Use
+	x.client, x.overTLS, x.use = ctx.Conn(), ctx.IsTLS(), r.Use
 	x.usedAt.Store(now.UnixNano())
 
 	once := body != nil || whole != nil || !repeatable(h.Method())
@@ -275,6 +275,9 @@ func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) erro
 	}
 	if early {
 		x.reuse = false
+	}
+	if !early && x.last {
+		ctx.SetConnectionClose()
 	}
 	x.keep(ctx, head, &got, a)
 

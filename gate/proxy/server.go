@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -22,7 +23,8 @@ const (
 
 // ConfigureServer sets what the proxy needs of the server that calls it, and
 // what keeps fasthttp from inventing things. Timeouts and a logger are set only
-// where there are none. The gate sets Handler, Concurrency and ErrorHandler.
+// where there are none, and so is ErrorHandler. The gate sets Handler and
+// Concurrency.
 func ConfigureServer(s *fasthttp.Server) {
 	// Names as they were sent, and no field that nobody sent.
 	s.DisableHeaderNamesNormalizing = true
@@ -55,6 +57,10 @@ func ConfigureServer(s *fasthttp.Server) {
 	s.ContinueHandler = nil
 	s.KeepHijackedConns = false
 
+	if s.ErrorHandler == nil {
+		s.ErrorHandler = refused
+	}
+
 	// ReadTimeout is for the header and what is read ahead of a body; bodies move
 	// their own deadlines, in both directions.
 	for _, t := range []*time.Duration{&s.ReadTimeout, &s.WriteTimeout} {
@@ -67,6 +73,22 @@ func ConfigureServer(s *fasthttp.Server) {
 	}
 	// ReduceMemoryUsage stays as it is: with StreamRequestBody it frees the
 	// write buffer only, and costs a lookup for every request.
+}
+
+// refused answers what fasthttp could not read. Its own handler resets the
+// response, and with that the settings against invented fields.
+func refused(ctx *fasthttp.RequestCtx, err error) {
+	status := fasthttp.StatusBadRequest
+	var small *fasthttp.ErrSmallBuffer
+	switch {
+	case errors.As(err, &small):
+		status = fasthttp.StatusRequestHeaderFieldsTooLarge
+	case isTimeout(err):
+		status = fasthttp.StatusRequestTimeout
+	}
+	ctx.SetStatusCode(status)
+	ctx.SetContentType("text/plain; charset=utf-8")
+	ctx.SetBodyString(fasthttp.StatusMessage(status))
 }
 
 type silent struct{}
