@@ -86,7 +86,7 @@ func FuzzFind(f *testing.F) {
 				t.Fatalf("found %q in %q", v, header)
 			}
 		}
-		if parsed, err := http.ParseCookie(header); err == nil {
+		if parsed, err := http.ParseCookie(header); err == nil && !strings.ContainsAny(header, "\r\n") { // no header holds those
 			for _, c := range parsed {
 				if c.Name == name && !slices.Contains(got, c.Value) && !slices.Contains(got, unquote(strings.Trim(c.Value, " \t"))) {
 					t.Fatalf("net/http finds %q in %q, we %q", c.Value, header, got)
