@@ -1,6 +1,10 @@
 package queue
 
-import "time"
+import (
+	"time"
+
+	"github.com/sluicegate/sluice/metrics"
+)
 
 // Answer is what a visitor is told.
 type Answer struct {
@@ -159,4 +163,22 @@ func (l *Line) answer(v *view, now time.Time, s Standing, after time.Duration) A
 		a.Estimate, a.Estimated = v.pace.Estimate(a.Position)
 	}
 	return a
+}
+
+// JudgeEstimate counts whether a visitor who was let in was told the truth when
+// first told how long it would take: between low and high seconds after their
+// place. A high of 0 says that they were told nothing.
+func (l *Line) JudgeEstimate(low, high int64, s *Standing) {
+	if high == 0 {
+		return
+	}
+	waited := int64(s.Called.Sub(s.Place) / time.Second)
+	switch {
+	case waited < low:
+		l.counts.Estimate(metrics.Early)
+	case waited > high:
+		l.counts.Estimate(metrics.Late)
+	default:
+		l.counts.Estimate(metrics.Within)
+	}
 }

@@ -105,6 +105,9 @@ func (l *Line) Settings() *Settings { return &l.view.Load().Settings }
 // Time returns room time, as far as this gate knows it.
 func (l *Line) Time() Time { return l.clock.time() }
 
+// Waiting returns how many present visitors wait.
+func (l *Line) Waiting() int64 { return l.view.Load().Waiting }
+
 // Generation returns the latest generation of the store that this gate knows.
 func (l *Line) Generation() uint32 { return l.view.Load().Generation }
 
@@ -156,6 +159,9 @@ func (l *Line) Change(ctx context.Context, decide func(file Settings, stored Ove
 		next, err := decide(file, stored)
 		if err != nil {
 			return err
+		}
+		if next.Version == stored.Version { // nothing to change
+			return nil
 		}
 		next.Version = stored.Version + 1
 		err = l.store.Override(ctx, l.name, next)
