@@ -52,9 +52,9 @@ func newPrefix(path string, ignoreCase bool) (*prefix, error) {
 		return nil, bad("is too long")
 	}
 	buf := make([]byte, 2*long)
-	sk := skeletonOf([]byte(p.path), buf[:long], buf[long:])
+	sk := skeletonOf([]byte(p.path), buf[:long], buf[long:], false)
 	text := strings.ReplaceAll(string(sk.b), string(rune(gone)), "")
-	if sk.loose || sk.cut || strings.Count(text, "/") != len(segments) || strings.Contains(text, string(rune(stop))) {
+	if sk.loose || sk.cut || sk.params || strings.Count(text, "/") != len(segments) || strings.Contains(text, string(rune(stop))) {
 		return nil, bad("has a character that origins read in different ways")
 	}
 	p.skeleton = text
@@ -172,17 +172,19 @@ type skeleton struct {
 	b      []byte // "/a/b", no empty segments
 	climbs bool   // something in it may be "..": readings may leave any segment
 	loose  bool   // any subsequence of the segments may be a reading
+	params bool   // a parameter was dropped
 	cut    bool   // it did not fit: anything may be a reading
 }
 
-// skeletonOf boils a path down, using a and b, which hold the result.
-func skeletonOf(path, a, b []byte) skeleton {
+// skeletonOf boils a path down, as it is on the wire or in a configuration. The
+// result lies in b; a is used on the way.
+func skeletonOf(path, a, b []byte, wire bool) skeleton {
 	if len(path) > len(a) {
 		return skeleton{cut: true}
 	}
 	var w writer
-	w.reset(b)
-	w.path(decodeAll(a[:0], path, true))
+	w.reset()
+	w.path(b, decodeAll(a[:0], path, wire))
 	for round := 0; w.again && !w.cut; round++ {
 		// A look-alike of the percent sign: what it encodes comes to light in
 		// another round, where the first one's borders are no longer known.
@@ -190,12 +192,12 @@ func skeletonOf(path, a, b []byte) skeleton {
 			w.cut = true
 			break
 		}
-		src := decodeAll(a[:0], w.b, false)
-		w.reset(b)
+		src := decodeAll(a[:0], b[:w.n], false)
+		w.reset()
 		w.loose = true
-		w.path(src)
+		w.path(b, src)
 	}
-	return skeleton{w.b, w.climbs, w.loose || w.climbs, w.cut || w.segments > maxSegments && (w.loose || w.climbs)}
+	return skeleton{b[:w.n], w.climbs, w.loose || w.climbs, w.params, w.cut || w.segments > maxSegments && (w.loose || w.climbs)}
 }
 
 // maxSegments bounds the work on paths that may climb.
@@ -242,6 +244,7 @@ func sameSegment(got []byte, want string) bool {
 			if want[i] == ' ' {
 				i++
 			}
+		case i == len(want) && (c == '.' || c == ' '): // up to a stop, perhaps
 		case i == len(want) || want[i] != c:
 			return false
 		default:
@@ -284,31 +287,33 @@ func decodeAll(dst, src []byte, wire bool) []byte {
 	return dst
 }
 
-// writer makes a skeleton of decoded bytes.
+// writer makes a skeleton of decoded bytes. What it writes to is handed to
+// every method: kept in a field it would move to the heap.
 type writer struct {
-	b        []byte // has fixed capacity
-	start    int    // of the current segment
-	dots     int    // in the current segment
-	lead     int    // borders before the first segment
+	n        int // bytes written
+	start    int // of the current segment
+	dots     int // in the current segment
+	lead     int // borders before the first segment
 	segments int
 	only     bool // the current segment is dots, spaces and marks so far
 	open     bool // the current segment has begun
 	param    bool // after a ';'
+	params   bool // there was one
 	again    bool
 	climbs   bool
 	loose    bool
 	cut      bool
 }
 
-func (w *writer) reset(b []byte) {
-	*w = writer{b: b[:0], only: true, climbs: w.climbs, loose: w.loose, cut: w.cut}
+func (w *writer) reset() {
+	*w = writer{only: true, climbs: w.climbs, loose: w.loose, params: w.params, cut: w.cut}
 }
 
-func (w *writer) path(src []byte) {
+func (w *writer) path(out, src []byte) {
 	for i := 0; i < len(src) && !w.cut; {
 		c := src[i]
 		if c < utf8.RuneSelf {
-			w.ascii(c)
+			w.ascii(out, c)
 			i++
 			continue
 		}
@@ -316,94 +321,96 @@ func (w *writer) path(src []byte) {
 		i += n
 		switch {
 		case r < 0:
-			w.ascii(gone)
+			w.ascii(out, gone)
 		case r < utf8.RuneSelf:
 			if r == '/' {
 				r = '\\'
 			}
 			w.again = w.again || r == '%'
-			w.ascii(byte(r))
+			w.ascii(out, byte(r))
 		default:
-			w.rune(r)
+			w.rune(out, r)
 		}
 	}
-	w.border()
+	w.border(out)
 }
 
-func (w *writer) rune(r rune) {
+func (w *writer) rune(out []byte, r rune) {
 	var buf [utf8.UTFMax]byte
 	switch {
 	case r >= hangul && r < hangulEnd: // L, V and perhaps T, as NFD has it
 		r -= hangul
-		w.high(buf[:utf8.EncodeRune(buf[:], 0x1100+r/588)])
-		w.high(buf[:utf8.EncodeRune(buf[:], 0x1161+r%588/28)])
+		w.high(out, buf[:utf8.EncodeRune(buf[:], 0x1100+r/588)])
+		w.high(out, buf[:utf8.EncodeRune(buf[:], 0x1161+r%588/28)])
 		if r %= 28; r > 0 {
-			w.high(buf[:utf8.EncodeRune(buf[:], 0x11a7+r)])
+			w.high(out, buf[:utf8.EncodeRune(buf[:], 0x11a7+r)])
 		}
 	default:
 		folded := fold(r)
 		if folded == "" {
-			w.high(buf[:utf8.EncodeRune(buf[:], r)])
+			w.high(out, buf[:utf8.EncodeRune(buf[:], r)])
 			return
 		}
 		for i := range len(folded) {
 			if c := folded[i]; c < utf8.RuneSelf {
 				w.again = w.again || c == '%'
-				w.ascii(c)
+				w.ascii(out, c)
 			} else {
-				w.put(c)
+				w.put(out, c)
 			}
 		}
 	}
 }
 
-func (w *writer) high(b []byte) {
+func (w *writer) high(out, b []byte) {
 	for _, c := range b {
-		w.put(c)
+		w.put(out, c)
 	}
 }
 
-func (w *writer) ascii(c byte) {
+func (w *writer) ascii(out []byte, c byte) {
 	switch {
 	case c == '/':
-		w.border()
+		w.border(out)
 	case c == '\\' || c == 0 || c == '#' || c == '?':
 		// A border to some, the path's end to some, and part of a parameter's
 		// value to others, which then goes on.
 		w.loose = w.loose || w.param
-		w.border()
+		w.border(out)
 	case w.param:
 	case c == ';':
-		w.param = true
-	case c == '$' && w.open && bytes.HasSuffix(w.b[w.start:], []byte("::")):
-		w.b = w.b[:len(w.b)-2] // an NTFS stream of the same file
-		w.param = true
+		w.param, w.params = true, true
+	case c == '$' && w.open && bytes.HasSuffix(out[w.start:w.n], []byte("::")):
+		w.n -= 2 // an NTFS stream of the same file
+		w.only = w.dots == w.n-w.start-1
+		w.param, w.params = true, true
 	case c == ' ' || c == '+':
-		if w.open {
-			w.put(' ')
+		if !w.only || w.dots > 0 {
+			w.put(out, ' ')
 		}
 	case c == gone:
-		w.put(gone)
+		w.put(out, gone)
 	case c < ' ' || c == 0x7f:
 		w.climbs = w.climbs || w.only && w.dots > 1
-		w.put(stop)
+		w.put(out, stop)
 	default:
-		w.put(lower[c])
+		w.put(out, lower[c])
 	}
 }
 
 // put adds to the current segment.
-func (w *writer) put(c byte) {
+func (w *writer) put(out []byte, c byte) {
 	if w.param {
 		return
 	}
-	if len(w.b)+2 > cap(w.b) {
+	if w.n+2 > len(out) {
 		w.cut = true
 		return
 	}
 	if !w.open {
 		w.open = true
-		w.b = append(w.b, '/')
+		out[w.n] = '/'
+		w.n++
 	}
 	switch c {
 	case '.':
@@ -412,28 +419,27 @@ func (w *writer) put(c byte) {
 	default:
 		w.only = false
 	}
-	w.b = append(w.b, c)
+	out[w.n] = c
+	w.n++
 }
 
 // border ends the current segment.
-func (w *writer) border() {
+func (w *writer) border(out []byte) {
 	switch {
 	case w.only:
 		w.climbs = w.climbs || w.dots > 1
-		w.b = w.b[:w.start]
+		w.n = w.start
 	default:
-		n := len(w.b)
-		for c := w.b[n-1]; c == '.' || c == ' ' || c == stop || c == gone || c == '%'; c = w.b[n-1] {
-			n--
+		for c := out[w.n-1]; c == '.' || c == ' ' || c == stop || c == gone || c == '%'; c = out[w.n-1] {
+			w.n--
 		}
-		w.b = w.b[:n]
 		w.segments++
 	}
-	if len(w.b) == 0 {
+	if w.n == 0 {
 		w.lead++
-		w.loose = w.loose || w.lead > 2 // the call at the end counts as one
+		w.loose = w.loose || w.lead > 1 // "//host/path" to a URL parser
 	}
-	w.start, w.dots, w.only, w.open, w.param = len(w.b), 0, true, false, false
+	w.start, w.dots, w.only, w.open, w.param = w.n, 0, true, false, false
 }
 
 // decodeLenient takes a rune off the front, overlong ones too, which

@@ -82,7 +82,11 @@ func (e *exception) names(method []byte, source netip.Addr) bool {
 	if len(e.methods) > 0 && !slices.ContainsFunc(e.methods, func(m string) bool { return m == string(method) }) {
 		return false
 	}
-	return len(e.sources) == 0 || slices.ContainsFunc(e.sources, func(p netip.Prefix) bool { return p.Contains(source) })
+	if len(e.sources) == 0 {
+		return true
+	}
+	source = source.Unmap().WithZone("")
+	return slices.ContainsFunc(e.sources, func(p netip.Prefix) bool { return p.Contains(source) })
 }
 
 // prefix is a path of the configuration. The root has no segments.
@@ -146,7 +150,7 @@ func (p Problem) Unwrap() error { return p.Err }
 // New compiles the rooms. Its error joins a Problem for everything wrong.
 func New(rooms []Room) (*Table, error) {
 	loadFolds()
-	var problems []error
+	var problems []Problem
 	add := func(p Problem) { problems = append(problems, p) }
 
 	t := &Table{exact: map[string]*site{}, wild: map[string]*site{}}
@@ -195,7 +199,14 @@ func New(rooms []Room) (*Table, error) {
 		t.rooms = append(t.rooms, ro)
 	}
 	if len(problems) > 0 {
-		return nil, errors.Join(problems...)
+		slices.SortStableFunc(problems, func(a, b Problem) int {
+			return cmp.Or(cmp.Compare(a.Room, b.Room), cmp.Compare(a.Except, b.Except), cmp.Compare(a.Match, b.Match))
+		})
+		errs := make([]error, len(problems))
+		for i, p := range problems {
+			errs[i] = p
+		}
+		return nil, errors.Join(errs...)
 	}
 
 	on := func(name string) *site { return newSite(rules, func(r rule) bool { return covers(r.host, name) }) }
@@ -575,7 +586,7 @@ func (s *site) weigh(rooms []room, method, path []byte, source netip.Addr) (int,
 }
 
 func (s *site) decide(rooms []room, method, path []byte, source netip.Addr, a, b []byte) (int, Verdict) {
-	sk := skeletonOf(path, a, b)
+	sk := skeletonOf(path, a, b, true)
 	at := -1
 	for i := range s.rules {
 		r := &s.rules[i]
