@@ -157,6 +157,22 @@ func TestThePageFetchesNothingFromOutside(t *testing.T) {
 	})
 }
 
+func TestThePolicyAllowsWhatThePageIsMadeOf(t *testing.T) {
+	p := newPage(t, Config{})
+	inline := regexp.MustCompile(`(?s)<(script|style)>(.*?)</`)
+	each(t, func(t *testing.T, v View) {
+		doc := p.Append(nil, &v)
+		for _, m := range inline.FindAllSubmatch(doc, -1) {
+			if want := string(m[1]) + "-src '" + hash(string(m[2])) + "'"; !strings.Contains(p.CSP(), want) {
+				t.Errorf("policy %q forbids the page's own %s: no %s", p.CSP(), m[1], want)
+			}
+		}
+		if regexp.MustCompile(`<[^>]* (?:style|on\w+)=`).Match(bytes.ReplaceAll(doc, []byte(script), nil)) {
+			t.Error("an attribute with style or script, which the policy forbids")
+		}
+	})
+}
+
 func TestThePageSaysWhatIsKnownAndNothingElse(t *testing.T) {
 	p := newPage(t, Config{KeepPlace: 30 * time.Minute})
 	for _, tc := range []struct {
@@ -177,8 +193,8 @@ func TestThePageSaysWhatIsKnownAndNothingElse(t *testing.T) {
 		{"closed, place", 0, []string{"Your place is kept, and", ">77<"}, nil},
 		{"not sent", 0, []string{"Nothing was sent or ordered.", `content="4;url=/cart?a=1&amp;b=2"`, `"next":"/cart?a=1\u0026b=2"`}, nil},
 		{"not sent, unknown", 0, []string{`content="10;url=/"`, `"next":"/"`}, nil},
-		{"unavailable", 0, []string{"The site isn’t answering", ">504<", `content="5"`, ">Try now<"}, []string{"You’re still let in", "Nothing was sent"}},
-		{"unavailable, pass", 0, []string{"You’re still let in", ">502<", `content="5"`}, nil},
+		{"unavailable", 0, []string{"The site isn’t answering", ">504<", `content="5"`, ">Try now<"}, []string{"You still have access", "Nothing was sent"}},
+		{"unavailable, pass", 0, []string{"You still have access", ">502<", `content="5"`}, nil},
 		{"unavailable, form", 0, []string{"We can’t tell whether", `href="/cart"`}, []string{"http-equiv", "<script"}},
 		{"refused", 0, []string{"We can’t take this request", ">400<"}, []string{"http-equiv", "<script"}},
 		{"missing", 0, []string{"Page not found", ">404<"}, []string{"http-equiv", "<script"}},

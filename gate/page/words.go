@@ -104,10 +104,10 @@ var words = [numLangs]Words{
 			"refused":     "Something about it isn’t right. Please check the address and try again.",
 			"missing":     "There’s nothing at this address.",
 		},
-		LeadWithPass: "You’re still let in. We’ll try again automatically, and there’s nothing you need to do.",
+		LeadWithPass: "You still have access. We’ll try again automatically, and there’s nothing you need to do.",
 
 		NotSent:     "Nothing was sent or ordered.",
-		NotSentMore: "The line came first, so what you entered has not gone out. When it’s your turn, you’ll be taken back to the site and can send it then.",
+		NotSentMore: "You need to wait in line first, so what you entered was not passed on. When it’s your turn, you’ll go back to the site and can send it then.",
 		GoThere:     "Back to the site",
 		TryNow:      "Try now",
 		Join:        "Join the line",
