@@ -1,0 +1,66 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+IMAGE    ?= sluice:$(VERSION)
+PKG      ?= ./...
+FUZZTIME ?= 1m
+BENCH    ?= .
+COUNT    ?= 1
+
+# Allocation tests are built without the race detector, so their packages run twice.
+ALLOC = $(shell grep -rlx --include='*_test.go' '//go:build !race' . | xargs -r -n 1 dirname | sort -u)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+.PHONY: test
+test: deps ## every test, nothing skipped; installs redis, nginx and chromium where missing
+	SLUICE_TEST_REQUIRE=1 go test -race -shuffle=on ./...
+	SLUICE_TEST_REQUIRE=1 go test -shuffle=on $(ALLOC)
+
+.PHONY: check
+check: format vet staticcheck build test ## all that a change must pass: format, vet, staticcheck, build, test
+
+.PHONY: format
+format: ## fails where gofmt would change a file
+	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "gofmt would change:"; echo "$$files"; exit 1; }
+
+.PHONY: vet
+vet: ## go vet
+	go vet ./...
+
+.PHONY: staticcheck
+staticcheck: ## staticcheck, at the version of tools.mod
+	go tool -modfile=tools.mod staticcheck ./...
+
+.PHONY: build
+build: ## the binary, static, as bin/sluice
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sluice ./cmd/sluice
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for a minute each; PKG=./gate/token FUZZTIME=10s
+	@go test -list '^Fuzz' $(PKG) \
+	| awk '/^Fuzz/ {name[n++] = $$1} /^ok/ {for (i = 0; i < n; i++) print $$2, name[i]; n = 0}' \
+	| while read -r package target; do \
+		echo "== $$package $$target"; \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; \
+	done
+
+.PHONY: bench
+bench: ## benchmarks; PKG=./gate/token BENCH=Verify COUNT=10
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) $(PKG)
+
+.PHONY: demo
+demo: build ## a shop, a gate and a crowd; prints the address to open
+	bin/sluice demo
+
+.PHONY: image
+image: ## the container image
+	docker build --build-arg VERSION='$(VERSION)' -t '$(IMAGE)' .
+
+.PHONY: deps
+deps: ## install what the tests need from Debian
+	@.ci/deps
