@@ -53,10 +53,15 @@ func (p *Pace) Observe(s *Snapshot, set *Settings) {
 func (p *Pace) at(i int) *paceSample { return &p.samples[(p.first+i)%len(p.samples)] }
 
 // rates returns calls per second over the recent past and over the last minute;
-// 0 is unknown, or nobody was called.
+// 0 is unknown, or nobody was called. What a burst once added to the rate will not
+// come again while somebody waits.
 func (p *Pace) rates() (recent, minute float64) {
 	if p.n < 2 {
 		return 0, 0
+	}
+	most := math.Inf(1)
+	if p.limits.perHour > 0 {
+		most = float64(p.limits.perHour) / 3600
 	}
 	last := p.at(p.n - 1)
 	since := func(from *paceSample) float64 {
@@ -64,7 +69,7 @@ func (p *Pace) rates() (recent, minute float64) {
 		if span < paceKnown {
 			return 0
 		}
-		return float64(last.calls-from.calls) / span.Seconds()
+		return min(float64(last.calls-from.calls)/span.Seconds(), most)
 	}
 	from := p.n - 1
 	for from > 0 && last.at.Sub(p.at(from).at) < paceRecent {
