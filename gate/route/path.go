@@ -52,7 +52,7 @@ func newPrefix(path string, ignoreCase bool) (*prefix, error) {
 		return nil, bad("is too long")
 	}
 	buf := make([]byte, 2*long)
-	sk := skeletonOf([]byte(p.path), buf[:long], buf[long:], false)
+	sk := skeletonOf([]byte(p.path), buf[:long], buf[long:], false, false)
 	text := strings.ReplaceAll(string(sk.b), string(rune(gone)), "")
 	if sk.loose || sk.cut || sk.params || strings.Count(text, "/") != len(segments) || strings.Contains(text, string(rune(stop))) {
 		return nil, bad("has a character that origins read in different ways")
@@ -167,22 +167,27 @@ const (
 	gone = 0x02 // some origins skip it
 )
 
+// vague is what may be left of a segment that is nothing, or dots.
+const vague = ". %\x01\x02"
+
 // skeleton is what all readings of a path have in common; see the package doc.
 type skeleton struct {
 	b      []byte // "/a/b", no empty segments
 	climbs bool   // something in it may be "..": readings may leave any segment
 	loose  bool   // any subsequence of the segments may be a reading
 	params bool   // a parameter was dropped
+	doubt  bool   // there is overlong UTF-8
 	cut    bool   // it did not fit: anything may be a reading
 }
 
 // skeletonOf boils a path down, as it is on the wire or in a configuration. The
-// result lies in b; a is used on the way.
-func skeletonOf(path, a, b []byte, wire bool) skeleton {
+// result lies in b; a is used on the way. Overlong UTF-8 is decoded, or skipped
+// as strict decoders may: whether there is any is in doubt.
+func skeletonOf(path, a, b []byte, wire, strict bool) skeleton {
 	if len(path) > len(a) {
 		return skeleton{cut: true}
 	}
-	var w writer
+	w := writer{strict: strict}
 	w.reset()
 	w.path(b, decodeAll(a[:0], path, wire))
 	for round := 0; w.again && !w.cut; round++ {
@@ -197,7 +202,7 @@ func skeletonOf(path, a, b []byte, wire bool) skeleton {
 		w.loose = true
 		w.path(b, src)
 	}
-	return skeleton{b[:w.n], w.climbs, w.loose || w.climbs, w.params, w.cut || w.segments > maxSegments && (w.loose || w.climbs)}
+	return skeleton{b[:w.n], w.climbs, w.loose || w.climbs, w.params, w.doubt, w.cut || w.segments > maxSegments && (w.loose || w.climbs)}
 }
 
 // maxSegments bounds the work on paths that may climb.
@@ -300,13 +305,15 @@ type writer struct {
 	param    bool // after a ';'
 	params   bool // there was one
 	again    bool
+	strict   bool
+	doubt    bool
 	climbs   bool
 	loose    bool
 	cut      bool
 }
 
 func (w *writer) reset() {
-	*w = writer{only: true, climbs: w.climbs, loose: w.loose, params: w.params, cut: w.cut}
+	*w = writer{only: true, strict: w.strict, doubt: w.doubt, climbs: w.climbs, loose: w.loose, params: w.params, cut: w.cut}
 }
 
 func (w *writer) path(out, src []byte) {
@@ -322,12 +329,14 @@ func (w *writer) path(out, src []byte) {
 		switch {
 		case r < 0:
 			w.ascii(out, gone)
+		case r < utf8.RuneSelf && w.strict:
+			w.ascii(out, gone)
 		case r < utf8.RuneSelf:
+			w.doubt = true
 			if r == '/' {
 				r = '\\'
 			}
-			w.again = w.again || r == '%'
-			w.ascii(out, byte(r))
+			w.folded(out, byte(r))
 		default:
 			w.rune(out, r)
 		}
@@ -353,13 +362,19 @@ func (w *writer) rune(out []byte, r rune) {
 		}
 		for i := range len(folded) {
 			if c := folded[i]; c < utf8.RuneSelf {
-				w.again = w.again || c == '%'
-				w.ascii(out, c)
+				w.folded(out, c)
 			} else {
 				w.put(out, c)
 			}
 		}
 	}
+}
+
+// folded is ascii for a byte that was none before: it may be part of an
+// encoding that nobody could see yet.
+func (w *writer) folded(out []byte, c byte) {
+	w.again = w.again || c == '%' || bytes.IndexByte(out[max(w.start, w.n-5):w.n], '%') >= 0
+	w.ascii(out, c)
 }
 
 func (w *writer) high(out, b []byte) {
@@ -372,7 +387,7 @@ func (w *writer) ascii(out []byte, c byte) {
 	switch {
 	case c == '/':
 		w.border(out)
-	case c == '\\' || c == 0 || c == '#' || c == '?':
+	case c == '\\' || c == '#' || c == '?':
 		// A border to some, the path's end to some, and part of a parameter's
 		// value to others, which then goes on.
 		w.loose = w.loose || w.param
@@ -382,7 +397,7 @@ func (w *writer) ascii(out []byte, c byte) {
 		w.param, w.params = true, true
 	case c == '$' && w.open && bytes.HasSuffix(out[w.start:w.n], []byte("::")):
 		w.n -= 2 // an NTFS stream of the same file
-		w.only = w.dots == w.n-w.start-1
+		w.only = len(bytes.Trim(out[w.start+1:w.n], vague)) == 0
 		w.param, w.params = true, true
 	case c == ' ' || c == '+':
 		if !w.only || w.dots > 0 {
@@ -434,12 +449,38 @@ func (w *writer) border(out []byte) {
 			w.n--
 		}
 		w.segments++
+		w.cut = w.cut || broken(out[w.start:w.n])
 	}
 	if w.n == 0 {
 		w.lead++
 		w.loose = w.loose || w.lead > 1 // "//host/path" to a URL parser
 	}
 	w.start, w.dots, w.only, w.open, w.param = w.n, 0, true, false, false
+}
+
+// broken tells whether marks stand within what would be an encoding without
+// them: who skips first and then decodes reads something else there.
+func broken(segment []byte) bool {
+	for {
+		i := bytes.IndexByte(segment, '%')
+		if i < 0 {
+			return false
+		}
+		segment = segment[i+1:]
+		marks, digits := 0, 0
+		for _, c := range segment {
+			if c == stop || c == gone {
+				marks++
+			} else if isHex(c) || c == 'u' {
+				digits++
+			} else {
+				break
+			}
+			if marks > 0 && digits > 1 {
+				return true
+			}
+		}
+	}
 }
 
 // decodeLenient takes a rune off the front, overlong ones too, which

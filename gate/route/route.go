@@ -563,7 +563,7 @@ const (
 	long  = 32 << 10
 )
 
-type scratch struct{ a, b [long]byte }
+type scratch struct{ a, b, c [long]byte }
 
 var pool = sync.Pool{New: func() any { return new(scratch) }}
 
@@ -573,25 +573,29 @@ func (s *site) weigh(rooms []room, method, path []byte, source netip.Addr) (int,
 		path = path[:i]
 	}
 	if len(path) <= short {
-		var a, b [short]byte
-		return s.decide(rooms, method, path, source, a[:], b[:])
+		var a, b, c [short]byte
+		return s.decide(rooms, method, path, source, a[:], b[:], c[:])
 	}
 	if len(path) > long {
 		return -1, Refused
 	}
 	p := pool.Get().(*scratch)
-	at, v := s.decide(rooms, method, path, source, p.a[:], p.b[:])
+	at, v := s.decide(rooms, method, path, source, p.a[:], p.b[:], p.c[:])
 	pool.Put(p)
 	return at, v
 }
 
-func (s *site) decide(rooms []room, method, path []byte, source netip.Addr, a, b []byte) (int, Verdict) {
-	sk := skeletonOf(path, a, b, true)
+func (s *site) decide(rooms []room, method, path []byte, source netip.Addr, a, b, c []byte) (int, Verdict) {
+	sk, strict := skeletonOf(path, a, b, true, false), skeleton{}
+	if sk.doubt {
+		strict = skeletonOf(path, a, c, true, true)
+		sk.climbs, sk.cut = sk.climbs || strict.climbs, sk.cut || strict.cut
+	}
 	at := -1
 	for i := range s.rules {
 		r := &s.rules[i]
 		reads, _ := r.plain(path)
-		if !reads && !sk.under(r.segments) {
+		if !reads && !sk.under(r.segments) && !(sk.doubt && strict.under(r.segments)) {
 			continue
 		}
 		if at >= 0 && at != r.room {
