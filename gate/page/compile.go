@@ -25,6 +25,7 @@ type Fields struct {
 	Heading   string // what is going on
 	Lead      string // what to do
 	Position  string // *with grouped thousands, or a dash
+	Digits    string // *how many digits the position has, 1 to 8, to choose a size by in a style sheet
 	Waiting   string // *how many wait in all, a number with grouped thousands
 	Among     string // *the same as a phrase, empty when unknown
 	Estimate  string // *a range in words, or that it is not known yet
@@ -126,6 +127,7 @@ func renderOne(t *template.Template, c Config, lang int, m moment, flag bool, pa
 		Heading:   w.Heading[name],
 		Lead:      w.Lead[name],
 		Position:  marker(holePosition),
+		Digits:    marker(holeDigits),
 		Waiting:   marker(holeWaiting),
 		Among:     marker(holeAmong),
 		Estimate:  marker(holeEstimate),

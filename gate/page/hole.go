@@ -15,6 +15,7 @@ const (
 	holeCut       // nothing; ends a piece where the text after it is shared by many documents
 	holeTitle
 	holePosition
+	holeDigits
 	holeWaiting
 	holeAmong
 	holeEstimate
@@ -49,6 +50,12 @@ func (p *Page) appendHole(dst []byte, h hole, v *View) []byte {
 			return append(dst, "–"...)
 		}
 		return appendNumber(dst, v.Position)
+	case holeDigits:
+		n := byte('1')
+		for p := v.Position; p > 9 && n < '8'; p /= 10 {
+			n++
+		}
+		return append(dst, n)
 	case holeWaiting:
 		return appendNumber(dst, v.Waiting)
 	case holeAmong:

@@ -15,9 +15,9 @@
 // Config.Template names an html/template file that replaces ours for every
 // state and language. It is executed with [Fields] when New is called, so
 // conditions on .Moment, .NotSent, .Lang and .Message work as usual, while the
-// visitor's numbers (.Position, .Waiting, .Estimate, .Updated, .Title, .Next,
-// .Status) are places to be filled in later: print them, do not compare, cut
-// or count them. A minimal template:
+// visitor's numbers (.Position, .Digits, .Waiting, .Estimate, .Updated, .Title,
+// .Next, .Status) are places to be filled in later: print them, do not compare,
+// cut or count them. A minimal template:
 //
 //	<!doctype html>
 //	<html lang="{{.Lang}}">

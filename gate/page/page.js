@@ -123,6 +123,7 @@ function draw() {
 	else if (!view.position) name = "unknown";
 	var changed = enter(name);
 	show("position", view.position ? number(view.position) : "–");
+	each("position", function (e) { e.setAttribute("data-digits", Math.min(String(view.position || 0).length, 8)); });
 	show("among", view.waiting > 0 ? put(words.among, number(view.waiting)) : "");
 	show("estimate", estimate(view.estimate_seconds));
 	if (inLine && view.position && !changed)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -184,7 +185,7 @@ func TestThePageSaysWhatIsKnownAndNothingElse(t *testing.T) {
 		{"waiting", 0, []string{`<html lang="en"`, "You’re in line", ">1,234<", "80,213 waiting in total", "1 to 3 minutes", "just now", "within 30 minutes", `content="5"`, "<title>1,234 – "}, []string{"Nothing was sent"}},
 		{"waiting", 1, []string{`<html lang="ko"`, "1,234</b><small>번째", "80,213명", "1~3분", "방금 전"}, nil},
 		{"waiting", 2, []string{`<html lang="ja"`, "1,234</b><small>番目", "80,213人", "1～3分", "たった今"}, nil},
-		{"far back", 0, []string{">10,000,000<", "8 to 12 hours"}, nil},
+		{"far back", 0, []string{`data-digits="8"`, ">10,000,000<", "8 to 12 hours"}, nil},
 		{"next", 0, []string{"You’re next", "less than a minute"}, nil},
 		{"unknown", 0, []string{"working out your position", ">–<", "being worked out", `content="10"`, `"position":null`, `"estimate_seconds":null`}, []string{"waiting in total<"}},
 		{"full", 0, []string{"The line is full", `"state":"full"`, `"place":false`}, []string{"Nothing was sent"}},
@@ -439,6 +440,50 @@ func TestAnOperatorsOwnPage(t *testing.T) {
 			t.Errorf("error is %v", err)
 		}
 	})
+}
+
+func TestEverybodyCanReadTheColours(t *testing.T) {
+	light, dark, ok := strings.Cut(pageCSS, "prefers-color-scheme:dark")
+	if !ok {
+		t.Fatal("no dark scheme")
+	}
+	for scheme, css := range map[string]string{"light": light, "dark": dark} {
+		colour := map[string]string{}
+		for _, m := range regexp.MustCompile(`--(\w+):(#\w+)`).FindAllStringSubmatch(css, -1) {
+			colour[m[1]] = m[2]
+		}
+		for _, pair := range []string{"ink ground", "ink panel", "ink near", "ink far", "soft ground", "soft panel", "link ground", "warn warnbg", "ground ink"} {
+			text, on, _ := strings.Cut(pair, " ")
+			a, b := luminance(t, colour[text]), luminance(t, colour[on])
+			if ratio := (max(a, b) + 0.05) / (min(a, b) + 0.05); ratio < 4.5 {
+				t.Errorf("%s scheme: %s on %s has a contrast of %.2f, want 4.5 (WCAG 2 AA)", scheme, text, on, ratio)
+			}
+		}
+	}
+}
+
+// luminance is WCAG 2's relative luminance of #rgb or #rrggbb.
+func luminance(t *testing.T, colour string) float64 {
+	var c [3]int
+	n, err := fmt.Sscanf(colour, "#%02x%02x%02x", &c[0], &c[1], &c[2])
+	if len(colour) == 4 {
+		n, err = fmt.Sscanf(colour, "#%1x%1x%1x", &c[0], &c[1], &c[2])
+		c = [3]int{c[0] * 17, c[1] * 17, c[2] * 17}
+	}
+	if n != 3 || err != nil {
+		t.Fatalf("colour %q: %v", colour, err)
+	}
+	sum := 0.0
+	for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
+		s := float64(c[i]) / 255
+		if s <= 0.04045 {
+			s /= 12.92
+		} else {
+			s = math.Pow((s+0.055)/1.055, 2.4)
+		}
+		sum += weight * s
+	}
+	return sum
 }
 
 func BenchmarkAppend(b *testing.B) {

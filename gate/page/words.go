@@ -279,7 +279,7 @@ var words = [numLangs]Words{
 
 		Position:    "お客様の順番",
 		Suffix:      "番目",
-		Among:       "お待ちの方は全体で{n}人",
+		Among:       "全体の待ち人数 {n}人",
 		Title:       "{n}番目 – 順番待ち",
 		Progress:    "順番待ち開始からの進み具合",
 		Estimate:    "待ち時間の目安",
