@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sluicegate/sluice/gate/page"
 	"github.com/sluicegate/sluice/gate/route"
 	"golang.org/x/net/publicsuffix"
 )
@@ -68,6 +69,14 @@ func (l *loader) checkRoom(i int, names map[string]int) {
 		}
 	}
 	l.checkCookieDomain(room, at)
+	if key := at + ".page.template"; room.Page.Template != "" && !l.isBad(key) {
+		_, err := page.New(page.Config{
+			Room: room.Name, Message: room.Settings.Message, Template: room.Page.Template, KeepPlace: room.Settings.KeepPlace,
+		})
+		if err != nil {
+			l.problem(key, "%s", strings.ReplaceAll(err.Error(), "\n", " "))
+		}
+	}
 }
 
 // checkCookieDomain wants one cookie to reach every host of a room, and no host

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/sluicegate/sluice/gate/route"
+	"github.com/sluicegate/sluice/gate/token"
 )
 
 // environment of the good and bad files.
@@ -58,7 +59,13 @@ func TestEveryProblemOfABadFileIsToldWithItsPlace(t *testing.T) {
 			if !errors.As(err, &problems) {
 				t.Fatalf("got the error %v, want Problems", err)
 			}
-			if got := strings.Split(err.Error(), "\n"); !slices.Equal(got, want) {
+			same := func(got, want string) bool {
+				if start, cut := strings.CutSuffix(want, "..."); cut { // the rest is another package's words
+					return strings.HasPrefix(got, start)
+				}
+				return got == want
+			}
+			if got := strings.Split(err.Error(), "\n"); !slices.EqualFunc(got, want, same) {
 				t.Errorf("got\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
 			}
 			if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "tok_live") || strings.Contains(err.Error(), "aSecret") {
@@ -98,7 +105,7 @@ func sound(c *Config) error {
 	want(checkListen(c.Admin.Listen) == nil, "admin.listen %q", c.Admin.Listen)
 	want(len(c.Secrets) > 0, "no secret")
 	for _, s := range c.Secrets {
-		want(len(s) >= minSecret, "a secret of %d bytes", len(s))
+		want(len(s) >= token.MinSecret, "a secret of %d bytes", len(s))
 	}
 	want(!c.SecretGenerated || c.Store == "memory", "a random secret with a shared store")
 	want(checkStore(c.Store) == nil, "store")

@@ -14,10 +14,9 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/sluicegate/sluice/gate/token"
 	"go.yaml.in/yaml/v3"
 )
-
-const minSecret = 32
 
 // secret is one that was given, before it is known to be good.
 type secret struct {
@@ -118,8 +117,8 @@ func (l *loader) secrets() {
 		s.text = strings.TrimSpace(s.text) // a line break at the end of a mounted secret is no part of it
 		message := ""
 		switch {
-		case utf8.RuneCountInString(s.text) < minSecret:
-			message = fmt.Sprintf("has %d characters and needs %d: make one with openssl rand -base64 32", utf8.RuneCountInString(s.text), minSecret)
+		case utf8.RuneCountInString(s.text) < token.MinSecret:
+			message = fmt.Sprintf("has %d characters and needs %d: make one with openssl rand -base64 32", utf8.RuneCountInString(s.text), token.MinSecret)
 		case strings.ContainsAny(s.text, "\r\n"):
 			message = "has a line break: several secrets are a list"
 		case slices.Contains(l.c.Secrets, s.text):
@@ -175,7 +174,7 @@ func (l *loader) tokens(key string) {
 		}
 		some = true
 		bad := func(format string, args ...any) {
-			l.bad[key] = true
+			l.mark(key)
 			l.add(Problem{path, line.number, 1, key, fmt.Sprintf(format, args...)})
 		}
 		// Nothing from here on tells what the line holds beyond its name: it may be

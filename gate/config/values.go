@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -185,6 +184,9 @@ func corsOrigin(s string) error {
 	return nil
 }
 
+// userinfo is what may stand before the @ of a URL as it is (RFC 3986, 3.2.1).
+var userinfo = regexp.MustCompile(`^[A-Za-z0-9._~!$&'()*+,;=:%-]*$`)
+
 var storePrefix = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,64}$`)
 
 const storeForms = "memory, redis://host:port/db, rediss://host:port/db, redis+sentinel://host,host/master/db or redis+cluster://host,host"
@@ -215,7 +217,7 @@ func checkStore(s string) error {
 	if at := strings.LastIndexByte(authority, '@'); at >= 0 {
 		user, password, _ := strings.Cut(authority[:at], ":")
 		for _, part := range []string{user, password} {
-			if _, err := url.PathUnescape(part); err != nil || strings.ContainsAny(part, ":@") {
+			if _, err := url.PathUnescape(part); err != nil || !userinfo.MatchString(part) {
 				return errors.New("has a user name or password that is not percent-encoded")
 			}
 		}
@@ -282,14 +284,4 @@ func hiddenStore(s string) string {
 	}
 	user, _, _ := strings.Cut(rest[:at], ":")
 	return kind + "://" + user + ":***" + rest[at:]
-}
-
-// isLoopback tells whether an address can be reached from this machine only.
-func isLoopback(listen string) bool {
-	host, _, err := net.SplitHostPort(listen)
-	if err != nil {
-		return false
-	}
-	a, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && a.IsLoopback()
 }

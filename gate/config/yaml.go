@@ -20,6 +20,7 @@ type reader struct {
 	problems Problems
 	at       map[string]position // of the value of each key that the file has
 	bad      map[string]bool     // keys that have a problem
+	within   map[string]bool     // keys with something in them that has one
 	label    map[string]string   // of keys whose value came from a flag or the environment
 	visits   int
 }
@@ -31,7 +32,7 @@ type position struct{ line, column int }
 const maxVisits = 200_000
 
 func newReader(file string, env func(string) (string, bool)) *reader {
-	return &reader{file: file, env: env, at: map[string]position{}, bad: map[string]bool{}, label: map[string]string{}}
+	return &reader{file: file, env: env, at: map[string]position{}, bad: map[string]bool{}, within: map[string]bool{}, label: map[string]string{}}
 }
 
 // add takes down a problem as it is.
@@ -40,7 +41,7 @@ func (r *reader) add(p Problem) { r.problems = append(r.problems, p) }
 // problem takes down what is wrong with the value of a key, where that stands:
 // at the value, at the nearest thing around it, or at the flag or variable.
 func (r *reader) problem(key, format string, args ...any) {
-	r.bad[key] = true
+	r.mark(key)
 	p := Problem{Key: key, Message: fmt.Sprintf(format, args...)}
 	if label := r.label[key]; label != "" {
 		p.Key = label
@@ -52,7 +53,7 @@ func (r *reader) problem(key, format string, args ...any) {
 
 // problemAt takes down a problem that does not stand at the key's value.
 func (r *reader) problemAt(n *yaml.Node, key, format string, args ...any) {
-	r.bad[key] = true
+	r.mark(key)
 	r.add(Problem{r.file, n.Line, n.Column, key, fmt.Sprintf(format, args...)})
 }
 
@@ -69,23 +70,23 @@ func (r *reader) where(key string) position {
 // the file itself, "".
 func parent(key string) string { return key[:max(0, strings.LastIndexAny(key, ".["))] }
 
-// isBad tells whether the key, or anything in it, has a problem.
-func (r *reader) isBad(key string) bool {
-	if r.bad[key] {
-		return true
+// mark remembers that a key has a problem.
+func (r *reader) mark(key string) {
+	r.bad[key] = true
+	for key != "" {
+		key = parent(key)
+		r.within[key] = true
 	}
-	for k := range r.bad {
-		if rest, ok := strings.CutPrefix(k, key); ok && (rest[0] == '.' || rest[0] == '[') {
-			return true
-		}
-	}
-	return false
 }
+
+// isBad tells whether the key, or anything in it, has a problem.
+func (r *reader) isBad(key string) bool { return r.bad[key] || r.within[key] }
 
 // from says that the value of the key is what a flag or a variable says.
 func (r *reader) from(key, label string) {
 	r.label[key] = label
 	delete(r.bad, key)
+	delete(r.within, key)
 }
 
 // parse returns the file's one document, nil when there is none to walk.
