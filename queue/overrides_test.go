@@ -156,6 +156,22 @@ func TestApplyPatch(t *testing.T) {
 			errs:  []string{`burst: 20 is under 40 ms of the rate 1000/s, which it would throttle: use at least 40`},
 		},
 		{
+			name: "a burst is not judged by a rate that was a slip",
+			file: fast, current: Overrides{},
+			patch: map[string]any{"rate": "10 a second", "burst": json.Number("10")},
+			want:  Overrides{},
+			errs:  []string{`rate: rate "10 a second": want N/s, N/m, N/h or none, such as 600/m`},
+		},
+		{
+			name: "an override that cannot be read leaves the file in force",
+			file: file, current: Overrides{4, map[string]Override{"rate": override(`"9/d"`, "ann", ann), "burst": override(`{`, "ann", ann)}},
+			patch: map[string]any{"mode": "hold"},
+			want: Overrides{5, map[string]Override{
+				"rate": override(`"9/d"`, "ann", ann), "burst": override(`{`, "ann", ann), "mode": override(`"hold"`, "bob", bob),
+			}},
+			with: func(s *Settings) { s.Mode = ModeHold },
+		},
+		{
 			name: "an override that only a newer gate knows is kept, and can be reset",
 			file: file, current: Overrides{4, map[string]Override{"colour": override(`"red"`, "ann", ann), "weight": override(`1`, "ann", ann)}},
 			patch: map[string]any{"weight": nil},
