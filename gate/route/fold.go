@@ -62,9 +62,9 @@ var loadFolds = sync.OnceFunc(func() {
 			set(r, s)
 		}
 	}
-	for _, t := range invisible {
-		for r := t[0]; r <= t[1]; r++ {
-			set(r, string(rune(gone)))
+	for _, t := range skipped {
+		for r := t.from; r <= t.to; r++ {
+			set(r, t.as)
 		}
 	}
 })
@@ -86,16 +86,23 @@ func foldDecomposed(s string) string {
 // lookAlikes lists what best-fit mappings and IDNA make of runes that do not
 // decompose to it.
 var lookAlikes = map[string]string{
-	`\`:                "\u2044\u2215\u2216\u2571\u29f5\u29f8\u29f9",
-	".":                "\u3002",
-	"i":                "\u0131",
-	"d":                "\u0111\u0110",
-	"o":                "\u00f8\u00d8",
-	"l":                "\u0142\u0141",
-	"ss":               "\u00df\u1e9e",
-	"ae":               "\u00e6\u00c6",
-	string(rune(stop)): "\u0080\u0085\u2028\u2029",
+	`\`:  "\u2044\u2215\u2216\u2571\u29f5\u29f8\u29f9",
+	".":  "\u3002",
+	"i":  "\u0131",
+	"d":  "\u0111\u0110",
+	"o":  "\u00f8\u00d8",
+	"l":  "\u0142\u0141",
+	"ss": "\u00df\u1e9e",
+	"ae": "\u00e6\u00c6",
 }
 
-var invisible = [][2]rune{{0xad, 0xad}, {0x300, 0x36f}, {0x61c, 0x61c}, {0x180e, 0x180e}, {0x200b, 0x200f}, {0x202a, 0x202e},
-	{0x2060, 0x2064}, {0xfe00, 0xfe0f}, {0xfeff, 0xfeff}}
+// skipped lists what nobody sees, what ends a line and what is only space.
+var skipped = []struct {
+	from, to rune
+	as       string
+}{
+	{0x80, 0x9f, string(rune(stop))}, {0x2028, 0x2029, string(rune(stop))}, {0x1680, 0x1680, " "},
+	{0xad, 0xad, string(rune(gone))}, {0x300, 0x36f, string(rune(gone))}, {0x61c, 0x61c, string(rune(gone))},
+	{0x180e, 0x180e, string(rune(gone))}, {0x200b, 0x200f, string(rune(gone))}, {0x202a, 0x202e, string(rune(gone))},
+	{0x2060, 0x2064, string(rune(gone))}, {0xfe00, 0xfe0f, string(rune(gone))}, {0xfeff, 0xfeff, string(rune(gone))},
+}

@@ -57,13 +57,14 @@ func newPrefix(path string, ignoreCase bool) (*prefix, error) {
 	if sk.loose || sk.cut || sk.params || strings.Count(text, "/") != len(segments) || strings.Contains(text, string(rune(stop))) {
 		return nil, bad("has a character that origins read in different ways")
 	}
-	p.skeleton = text
 	p.segments = strings.Split(text[1:], "/")
-	for _, s := range p.segments {
-		if s == "" {
+	for i, s := range p.segments {
+		p.segments[i] = strings.TrimRight(s, ". ")
+		if p.segments[i] == "" {
 			return nil, errors.New("has a segment of characters that nobody sees")
 		}
 	}
+	p.skeleton = "/" + strings.Join(p.segments, "/")
 	for _, c := range p.path {
 		p.lower = append(p.lower, unicode.ToLower(c))
 	}
@@ -249,7 +250,7 @@ func sameSegment(got []byte, want string) bool {
 			if want[i] == ' ' {
 				i++
 			}
-		case i == len(want) && (c == '.' || c == ' '): // up to a stop, perhaps
+		case i == len(want) && (c == '.' || c == ' '): // dropped at the end
 		case i == len(want) || want[i] != c:
 			return false
 		default:
@@ -263,30 +264,44 @@ func sameSegment(got []byte, want string) bool {
 // decoded slash becomes a backslash, for not everybody takes it for a border,
 // and a raw space a stop, for it may end the request line's target.
 func decodeAll(dst, src []byte, wire bool) []byte {
+	last := -6 // percent sign in dst
 	for _, c := range src {
-		if c == ' ' && wire {
+		switch {
+		case c == '%':
+			last = len(dst)
+		case c == ' ' && wire:
 			c = stop
 		}
 		dst = append(dst, c)
-		for isHex(dst[len(dst)-1]) {
-			n := len(dst)
-			if n >= 3 && dst[n-3] == '%' && isHex(dst[n-2]) {
-				c := unhex(dst[n-2])<<4 | unhex(dst[n-1])
-				if c == '/' {
-					c = '\\'
-				}
-				dst = append(dst[:n-3], c)
-				continue
-			}
-			if n >= 6 && dst[n-6] == '%' && dst[n-5]|0x20 == 'u' && isHex(dst[n-4]) && isHex(dst[n-3]) && isHex(dst[n-2]) {
-				r := rune(unhex(dst[n-4]))<<12 | rune(unhex(dst[n-3]))<<8 | rune(unhex(dst[n-2]))<<4 | rune(unhex(dst[n-1]))
+		for n := len(dst); n-last <= 6 && isHex(dst[n-1]); n = len(dst) {
+			var r rune
+			switch {
+			case last == n-3 && isHex(dst[n-2]):
+				r = rune(unhex(dst[n-2]))<<4 | rune(unhex(dst[n-1]))
 				if r == '/' {
 					r = '\\'
 				}
-				dst = utf8.AppendRune(dst[:n-6], r)
-				continue
+				dst = append(dst[:last], byte(r))
+			case last == n-6 && dst[n-5]|0x20 == 'u' && isHex(dst[n-4]) && isHex(dst[n-3]) && isHex(dst[n-2]):
+				r = rune(unhex(dst[n-4]))<<12 | rune(unhex(dst[n-3]))<<8 | rune(unhex(dst[n-2]))<<4 | rune(unhex(dst[n-1]))
+				if r == '/' {
+					r = '\\'
+				}
+				dst = utf8.AppendRune(dst[:last], r)
+			default:
+				r = -1
 			}
-			break
+			if r < 0 {
+				break
+			}
+			if r != '%' { // what was decoded may end another encoding
+				last = bytes.LastIndexByte(dst[max(len(dst)-6, 0):], '%')
+				if last >= 0 {
+					last += max(len(dst)-6, 0)
+				} else {
+					last = -6
+				}
+			}
 		}
 	}
 	return dst
@@ -304,6 +319,7 @@ type writer struct {
 	open     bool // the current segment has begun
 	param    bool // after a ';'
 	params   bool // there was one
+	percent  bool // a parameter has a percent sign
 	again    bool
 	strict   bool
 	doubt    bool
@@ -320,7 +336,13 @@ func (w *writer) path(out, src []byte) {
 	for i := 0; i < len(src) && !w.cut; {
 		c := src[i]
 		if c < utf8.RuneSelf {
-			w.ascii(out, c)
+			if kind[c] == plain && w.open && !w.param && w.n < len(out) {
+				out[w.n] = lower[c]
+				w.n++
+				w.only = false
+			} else {
+				w.ascii(out, c)
+			}
 			i++
 			continue
 		}
@@ -373,6 +395,7 @@ func (w *writer) rune(out []byte, r rune) {
 // folded is ascii for a byte that was none before: it may be part of an
 // encoding that nobody could see yet.
 func (w *writer) folded(out []byte, c byte) {
+	w.cut = w.cut || w.param && (w.percent || c == '%') // its borders are lost
 	w.again = w.again || c == '%' || bytes.IndexByte(out[max(w.start, w.n-5):w.n], '%') >= 0
 	w.ascii(out, c)
 }
@@ -393,6 +416,8 @@ func (w *writer) ascii(out []byte, c byte) {
 		w.loose = w.loose || w.param
 		w.border(out)
 	case w.param:
+		w.percent = w.percent || c == '%'
+		w.cut = w.cut || w.percent && (c < ' ' || c == 0x7f) // see broken
 	case c == ';':
 		w.param, w.params = true, true
 	case c == '$' && w.open && bytes.HasSuffix(out[w.start:w.n], []byte("::")):
@@ -445,9 +470,6 @@ func (w *writer) border(out []byte) {
 		w.climbs = w.climbs || w.dots > 1
 		w.n = w.start
 	default:
-		for c := out[w.n-1]; c == '.' || c == ' ' || c == stop || c == gone || c == '%'; c = out[w.n-1] {
-			w.n--
-		}
 		w.segments++
 		w.cut = w.cut || broken(out[w.start:w.n])
 	}
