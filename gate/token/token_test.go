@@ -344,7 +344,7 @@ func TestRingIsSharedByGoroutines(t *testing.T) {
 		wg.Go(func() {
 			in, buf := ann, []byte(nil)
 			for n := range 2000 {
-				in.ID = queue.ID(i<<32 | n)
+				in.ID = queue.ID(i)<<32 | queue.ID(n)
 				buf = r.Append(buf[:0], &in)
 				var out Token
 				if !r.Verify(buf, &out) || out != in {
