@@ -272,7 +272,7 @@ func TestRoomAsksAStranger(t *testing.T) {
 	g := openGate(t, nil)
 	for name, answer := range map[string]http.HandlerFunc{
 		"a shop":       func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Type", "text/html") },
-		"a redirect":   func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://elsewhere.invalid/", 302) },
+		"a redirect":   func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://elsewhere.invalid/", http.StatusFound) },
 		"half a story": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
 	} {
 		t.Run(name, func(t *testing.T) {
