@@ -464,44 +464,48 @@ func (s *site) find(rooms []room, method, path []byte, source netip.Addr) (int, 
 	h := hashByte(hashSeed, '/')
 	last := byte(border)
 	n := 1
-scan:
-	for ; n < len(path); n++ {
+	for end := min(len(path), s.longest+1); n < end; n++ { // where rules may end
 		c := path[n]
 		k := kind[c]
-		switch k {
-		case plain:
-		case dot:
-			if last == border {
+		if k != plain {
+			if k == query {
+				break
+			}
+			if k == odd || last == border || k == border && last == dot {
 				return s.weigh(rooms, method, path, source)
 			}
-		case border:
-			if last != plain {
-				return s.weigh(rooms, method, path, source)
-			}
-			if n <= s.longest {
-				if i, ok := s.lookup(h, path[:n]); !ok {
+			if k == border {
+				i, ok := s.lookup(h, path[:n])
+				if !ok {
 					return s.weigh(rooms, method, path, source)
-				} else if i < best {
-					best = i
 				}
+				best = min(best, i)
 			}
-		case query:
-			break scan
-		default:
-			return s.weigh(rooms, method, path, source)
 		}
 		h = hashByte(h, lower[c])
 		last = k
 	}
+	if last == plain && (n == len(path) || path[n] == '?') && n <= s.longest {
+		i, ok := s.lookup(h, path[:n])
+		if !ok {
+			return s.weigh(rooms, method, path, source)
+		}
+		best = min(best, i)
+	}
+	for ; n < len(path); n++ { // where only oddities matter
+		k := kind[path[n]]
+		if k != plain {
+			if k == query {
+				break
+			}
+			if k == odd || last == border || k == border && last == dot {
+				return s.weigh(rooms, method, path, source)
+			}
+		}
+		last = k
+	}
 	if last == dot {
 		return s.weigh(rooms, method, path, source)
-	}
-	if last == plain && n <= s.longest {
-		if i, ok := s.lookup(h, path[:n]); !ok {
-			return s.weigh(rooms, method, path, source)
-		} else if i < best {
-			best = i
-		}
 	}
 	if best == len(s.rules) {
 		return -1, Ungated
