@@ -22,7 +22,7 @@ import (
 // A patch that changes nothing returns current, by whose Version the caller
 // sees that there is nothing to store.
 func ApplyPatch(file Settings, current Overrides, patch map[string]any, by string, at time.Time) (next Overrides, effective Settings, err error) {
-	before := current.applyEach(file)
+	before, earlier := current.InForce(file)
 	next = Overrides{Version: current.Version + 1, Keys: make(map[string]Override, len(current.Keys)+len(patch))}
 	maps.Copy(next.Keys, current.Keys)
 
@@ -45,9 +45,8 @@ func ApplyPatch(file Settings, current Overrides, patch map[string]any, by strin
 		}
 	}
 
-	effective = next.applyEach(file)
-	earlier := before.Check()
-	for _, p := range effective.Check() {
+	effective, now := next.InForce(file)
+	for _, p := range now {
 		_, asked := patch[p.Key]
 		known := slices.ContainsFunc(earlier, func(e Problem) bool { return e.Error() == p.Error() })
 		said := failed[p.Key] || p.Key == "burst" && failed["rate"]
@@ -93,23 +92,32 @@ func patched(file Settings, key string, value any) (written json.RawMessage, kee
 	return bytes.TrimRight(b.Bytes(), "\n"), true, nil
 }
 
-// applyEach is Apply for what must go on: an override that cannot be read, as
-// one of a newer gate, is left out. So is a configured burst when the rate is
-// overridden by none, which has no use for it.
-func (o Overrides) applyEach(s Settings) Settings {
+// InForce returns the settings that a gate goes by, and what is wrong with them
+// for its log. One override that does not fit never takes the others out of
+// force, least of all a mode: an override that cannot be read, as one of a newer
+// gate, is left out by itself, and what does not go together with a changed file
+// stays in force. A configured burst is left out when the rate is overridden by
+// none, which has no use for it.
+func (o Overrides) InForce(file Settings) (Settings, []Problem) {
+	s := file
+	var problems []Problem
 	for _, key := range inOrder(o.Keys) {
 		value, err := decodeValue(o.Keys[key].Value)
 		if err != nil {
+			problems = append(problems, Problem{key, err})
 			continue
 		}
-		if with := s; with.Set(key, value) == nil {
-			s = with
+		with := s
+		if err := with.Set(key, value); err != nil {
+			problems = append(problems, Problems(err)...)
+			continue
 		}
+		s = with
 	}
 	if _, ok := o.Keys["burst"]; !ok && s.Rate == NoRate {
 		s.Burst = 0
 	}
-	return s
+	return s, append(problems, s.Check()...)
 }
 
 // inOrder returns the keys as LiveKeys lists them, the unknown ones last.

@@ -211,6 +211,56 @@ func TestApplyPatch(t *testing.T) {
 	}
 }
 
+func TestOneOverrideThatDoesNotFitLeavesTheOthersInForce(t *testing.T) {
+	file := Defaults()
+	file.Rate, file.Burst = Rate{1000, PerSecond}, 20
+	raw := func(s string) Override { return Override{Value: json.RawMessage(s)} }
+	tests := []struct {
+		name string
+		keys map[string]Override
+		with func(*Settings)
+		errs []string
+	}{
+		{
+			name: "a hold stays when the file was changed to a rate that its burst throttles",
+			keys: map[string]Override{"mode": raw(`"hold"`)},
+			with: func(s *Settings) { s.Mode = ModeHold },
+			errs: []string{"burst: 20 is under 40 ms of the rate 1000/s, which it would throttle: use at least 40"},
+		},
+		{
+			name: "a hold stays beside what only a newer gate can read",
+			keys: map[string]Override{"mode": raw(`"hold"`), "burst": raw(`40`), "rate": raw(`"9/d"`), "colour": raw(`"red"`)},
+			with: func(s *Settings) { s.Mode, s.Burst = ModeHold, 40 },
+			errs: []string{
+				`rate: rate "9/d": want N/s, N/m, N/h or none, such as 600/m`,
+				`colour: cannot be changed while the room runs; what can: rate, burst, max_active, max_waiting, session, mode, message`,
+			},
+		},
+		{
+			name: "no rate has no use for the file's burst",
+			keys: map[string]Override{"rate": raw(`"none"`)},
+			with: func(s *Settings) { s.Rate, s.Burst = NoRate, 0 },
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, problems := Overrides{1, tt.keys}.InForce(file)
+			want := file
+			tt.with(&want)
+			if got != want {
+				t.Errorf("settings\n got %+v\nwant %+v", got, want)
+			}
+			var errs []string
+			for _, p := range problems {
+				errs = append(errs, p.Error())
+			}
+			if !slices.Equal(errs, tt.errs) {
+				t.Errorf("problems\n got %q\nwant %q", errs, tt.errs)
+			}
+		})
+	}
+}
+
 func TestProblemsAreFoundHoweverTheyAreWrapped(t *testing.T) {
 	a, b := Problem{"a", ErrConflict}, Problem{"b", ErrConflict}
 	got := Problems(fmt.Errorf("room: %w", errors.Join(a, fmt.Errorf("deeper: %w", b), ErrConflict)))
