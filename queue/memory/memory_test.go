@@ -24,3 +24,5 @@ func open(t testing.TB) queuetest.Harness {
 }
 
 func TestStore(t *testing.T) { queuetest.Run(t, open) }
+
+func TestStateMachine(t *testing.T) { queuetest.StateMachine(t, open) }

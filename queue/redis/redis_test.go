@@ -75,3 +75,7 @@ func TestStoreByTheClockOfRedis(t *testing.T) {
 		return queuetest.Harness{Store: closed(t, store)}
 	})
 }
+
+func TestStateMachine(t *testing.T) { queuetest.StateMachine(t, inMiniredis) }
+
+func TestStateMachineInRedis(t *testing.T) { queuetest.StateMachine(t, inRedis(t)) }

@@ -1,0 +1,598 @@
+package queuetest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/sluicegate/sluice/queue"
+)
+
+// StateMachine runs random histories of one room through a store and through a
+// model of the contract, and compares every answer: newcomers, polls, marks, second
+// tries, replayed tickets, passes, departures, absences, changed settings and gates
+// that have not heard of them, clocks that jump, answers that get lost.
+//
+// A run is a few seconds; -rapid.checks=N makes it as long as one likes, and
+// -rapid.seed repeats it.
+func StateMachine(t *testing.T, open Open) {
+	h := open(t)
+	if h.Advance == nil || h.Jump == nil {
+		t.Skip("random histories need a clock that can be moved")
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		m := newMachine(rt, h)
+		actions := map[string]func(*rapid.T){
+			"newcomers arrive":           m.newcomers,
+			"visitors poll":              m.polls,
+			"visitors poll again":        m.polls,
+			"visitors of old return":     m.strangers,
+			"passes are used":            m.uses,
+			"visitors leave":             m.departures,
+			"a gate ticks":               m.tick,
+			"a gate ticks once more":     m.tick,
+			"time passes":                m.time,
+			"some time passes":           m.time,
+			"a while passes, ticked":     m.quiet,
+			"the clock jumps":            m.jump,
+			"settings change":            m.change,
+			"a gate starts":              m.restart,
+			"two operators do one thing": m.conflict,
+		}
+		for range 3 {
+			rt.Repeat(actions)
+		}
+		m.tick(rt)
+	})
+}
+
+// machine is one history.
+type machine struct {
+	Harness
+	room     string
+	wall     queue.Time // the store's clock
+	model    *model
+	settings []*queue.Settings // by version of the overrides
+	gates    []*gate
+	guests   []*guest
+	ids      uint64
+	stamps   []int64 // milliseconds of all calls within the limits in force
+	since    limit   // which those are
+	shown    map[queue.ID]position
+}
+
+// gate is one of several that share the store.
+type gate struct {
+	told       queue.Time
+	generation uint32
+	version    int64
+}
+
+// guest is somebody outside, with what they hold.
+type guest struct {
+	first  queue.Arrival // their first request; the zero Arrival: nobody remembers
+	id     queue.ID
+	place  queue.Time // of their ticket or pass; 0: they have nothing
+	called queue.Time // of their pass
+	until  queue.Time // likewise; 0: they have none
+}
+
+// position is what a visitor was last shown, by which picture of the line.
+type position struct {
+	move     int
+	position int64
+}
+
+var rooms atomic.Int64
+
+func newMachine(t *rapid.T, h Harness) *machine {
+	m := &machine{Harness: h, room: fmt.Sprint("history-", rooms.Add(1)), model: newModel(), shown: make(map[queue.ID]position)}
+	// Every history begins at the same time of the clock, so that it can be repeated.
+	_, now, err := h.Store.Leave(context.Background(), &queue.Call{Room: m.room + "-clock", Settings: m.draw(t, queue.Defaults())}, []queue.Departure{{ID: 1}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.wall = now.Time
+	const offset = 59_123_456
+	m.move(time.Duration((now.Time/hourly+1)*hourly+offset-now.Time) * time.Microsecond)
+
+	s := queue.Defaults()
+	s.ClaimWithin = rapid.SampledFrom([]time.Duration{5 * time.Second, 8 * time.Second, 30 * time.Second, 2 * time.Minute}).Draw(t, "claim_within")
+	s.KeepPlace = rapid.SampledFrom([]time.Duration{time.Minute, 30 * time.Minute}).Draw(t, "keep_place")
+	m.settings = []*queue.Settings{m.draw(t, s)}
+	g := gate{}
+	if rapid.IntRange(0, 3).Draw(t, "the room was lost") == 3 {
+		g.told = m.wall + queue.Time(rapid.Int64Range(-60_000_000, 60_000_000).Draw(t, "told by"))
+		g.generation = 4
+	}
+	for range 3 {
+		g := g
+		m.gates = append(m.gates, &g)
+	}
+	return m
+}
+
+const hourly = 3600 * 1_000_000
+
+// draw changes the limits of s.
+func (m *machine) draw(t *rapid.T, s queue.Settings) *queue.Settings {
+	s.Rate = rapid.SampledFrom([]queue.Rate{queue.NoRate, {N: 1, Per: queue.PerHour}, {N: 7, Per: queue.PerMinute}, {N: 1, Per: queue.PerSecond}, {N: 9, Per: queue.PerSecond}, {N: 1001, Per: queue.PerMinute}}).Draw(t, "rate")
+	s.Burst = 0
+	if s.Rate != queue.NoRate {
+		s.Burst = rapid.SampledFrom([]int64{0, 1, 2, 7}).Draw(t, "burst")
+	}
+	s.MaxActive = rapid.SampledFrom([]int64{0, 1, 2, 5, 20}).Draw(t, "max_active")
+	s.MaxWaiting = rapid.SampledFrom([]int64{0, 0, 3}).Draw(t, "max_waiting")
+	s.Session = rapid.SampledFrom([]time.Duration{10 * time.Second, 25 * time.Second, 10 * time.Minute}).Draw(t, "session")
+	s.MaxSession = rapid.SampledFrom([]time.Duration{0, 0, 10 * time.Second, 45 * time.Second}).Draw(t, "max_session")
+	s.Mode = rapid.SampledFrom([]queue.Mode{queue.ModeAuto, queue.ModeAuto, queue.ModeAuto, queue.ModeAuto, queue.ModeHold, queue.ModeOpen, queue.ModeClosed}).Draw(t, "mode")
+	return &s
+}
+
+func (m *machine) move(d time.Duration) {
+	m.Advance(d)
+	m.wall = m.wall.Add(d)
+}
+
+// at is the room time that a call by this gate will meet.
+func (m *machine) at(c *queue.Call) queue.Time {
+	preview := *m.model
+	preview.begin(m.wall, c)
+	return preview.now
+}
+
+// gate picks one and what it says.
+func (m *machine) gate(t *rapid.T) (*gate, *queue.Call) {
+	g := m.gates[rapid.IntRange(0, len(m.gates)-1).Draw(t, "gate")]
+	return g, &queue.Call{Room: m.room, Settings: m.settings[g.version], Version: g.version, Told: g.told, Generation: g.generation}
+}
+
+// carry runs an operation; now and then its answer is lost and it is sent again.
+func (m *machine) carry(t *rapid.T, op func(g *gate, c *queue.Call, heard, again bool)) {
+	g, c := m.gate(t)
+	if rapid.IntRange(0, 5).Draw(t, "answer is lost") < 5 {
+		op(g, c, true, false)
+		return
+	}
+	op(g, c, false, false)
+	other, oc := m.gate(t)
+	before := m.standing()
+	op(other, oc, true, true)
+	if other == g && !reflect.DeepEqual(before, m.standing()) {
+		t.Fatalf("sent twice, the operation did something twice:\nbefore %v\nafter  %v", before, m.standing())
+	}
+}
+
+// standing is where everybody is.
+func (m *machine) standing() map[queue.ID]string {
+	all := make(map[queue.ID]string)
+	for id, p := range m.model.people {
+		all[id] = fmt.Sprint(p.is, p.place, p.called)
+	}
+	return all
+}
+
+func (m *machine) heard(t *rapid.T, g *gate, heard bool, got, want queue.Moment) {
+	if got != want {
+		t.Fatalf("the store answers at %+v, want %+v", got, want)
+	}
+	if heard {
+		g.told, g.generation = max(g.told, got.Time), got.Generation
+	}
+}
+
+func (m *machine) newID() queue.ID {
+	m.ids++
+	// Big and small, with zero bytes and without.
+	return queue.ID(m.ids * 0x9e37_79b9_7f4a_7c15 &^ (0xff << (8 * (m.ids % 9))))
+}
+
+func (m *machine) enter(t *rapid.T, g *gate, c *queue.Call, heard bool, in []queue.Arrival) {
+	knows := m.model.begin(m.wall, c)
+	got, moment, err := m.Store.Enter(context.Background(), c, in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.heard(t, g, heard, moment, m.model.moment())
+	if len(got) != len(in) {
+		t.Fatalf("%d answers to %d visitors", len(got), len(in))
+	}
+	for i, a := range in {
+		waiting := len(m.model.line())
+		want := m.model.enter(c, a, knows)
+		s := got[i]
+		t.Logf("%d: %+v: %s", m.model.moves, a, says(s))
+		if s.Rank < 0 && !a.Claim && !a.Newcomer {
+			want.Rank = s.Rank // a mark is answered to nobody
+		}
+		if s != want {
+			t.Fatalf("item %d, %+v:\n got %+v\nwant %+v", i, a, s, want)
+		}
+		if s.Joined && s.Claimed && c.Settings.Mode == queue.ModeAuto {
+			if waiting > 0 {
+				t.Fatalf("%x was let in on the spot while %d waited", a.ID, waiting)
+			}
+			m.count(t, s.Called.Millis(), 1)
+		}
+		if heard {
+			m.told(a, s)
+		}
+		if s.Rank >= 0 && len(in) == 1 {
+			m.shown[a.ID] = position{m.model.moves, queue.RungAtOrAfter(s.Rank) + 1}
+		}
+	}
+	m.model.end()
+}
+
+// told notes what a visitor was given.
+func (m *machine) told(a queue.Arrival, s queue.Standing) {
+	for _, v := range m.guests {
+		if v.id != a.ID {
+			continue
+		}
+		if s.Place != 0 {
+			v.place = s.Place
+		}
+		if s.State == queue.Admitted {
+			v.called, v.until = s.Called, max(v.until, s.Until)
+		}
+	}
+}
+
+func (m *machine) deadline(t *rapid.T, c *queue.Call) queue.Time {
+	return m.at(c).Add(rapid.SampledFrom([]time.Duration{time.Hour, 20 * time.Second, 6 * time.Second, time.Second, time.Microsecond, 0, -time.Second}).Draw(t, "present for"))
+}
+
+func (m *machine) newcomers(t *rapid.T) {
+	n := rapid.IntRange(1, 4).Draw(t, "newcomers")
+	if rapid.IntRange(0, 19).Draw(t, "crowd") == 19 {
+		n = rapid.IntRange(5, 150).Draw(t, "newcomers in the crowd")
+	}
+	var in []queue.Arrival
+	m.carry(t, func(g *gate, c *queue.Call, heard, again bool) {
+		if !again {
+			shape := 0
+			for range n {
+				if len(in) < 4 {
+					shape = rapid.IntRange(0, 9).Draw(t, "how they ask")
+				}
+				age := time.Duration(0)
+				if len(in) < 4 {
+					age = rapid.SampledFrom([]time.Duration{0, time.Microsecond, 3 * time.Microsecond, time.Millisecond, time.Second, 3 * time.Second, -time.Second}).Draw(t, "asked before")
+				}
+				if !heard && (age < 0 || age > queue.MaxLate) {
+					age = 0 // the second try must ask for the place that the first was given
+				}
+				a := queue.Arrival{ID: m.newID(), Place: m.at(c).Add(-age), Newcomer: true, Again: shape == 9, Join: shape != 8, Claim: shape != 7}
+				if len(in) < 4 {
+					a.Deadline = m.deadline(t, c)
+				} else {
+					a.Deadline = in[3].Deadline
+				}
+				in = append(in, a)
+				m.guests = append(m.guests, &guest{first: a, id: a.ID})
+			}
+		}
+		for i := range in {
+			in[i].Again = in[i].Again || again
+		}
+		m.enter(t, g, c, heard, in)
+	})
+}
+
+// pick returns some guests, perhaps one of them twice.
+func (m *machine) pick(t *rapid.T) (some []*guest) {
+	if len(m.guests) == 0 {
+		t.Skip("nobody came yet")
+	}
+	for range rapid.IntRange(1, 5).Draw(t, "how many") {
+		some = append(some, m.guests[len(m.guests)-1-rapid.IntRange(0, len(m.guests)-1).Draw(t, "who, counted from the newest")])
+	}
+	return some
+}
+
+// forgotten tells whether a store may have forgotten that an id was used or left.
+func (m *machine) forgotten(id queue.ID, now queue.Time) bool {
+	used, wasUsed := m.model.used[id]
+	left, wasLeft := m.model.left[id]
+	return wasUsed && now >= used || wasLeft && now >= left
+}
+
+func (m *machine) polls(t *rapid.T) {
+	some := m.pick(t)
+	var in []queue.Arrival
+	m.carry(t, func(g *gate, c *queue.Call, heard, again bool) {
+		now := m.at(c)
+		if !again {
+			for _, v := range some {
+				a := queue.Arrival{ID: v.id, Place: v.place, Deadline: m.deadline(t, c), Claim: rapid.IntRange(0, 3).Draw(t, "claims") > 0}
+				if v.first.ID != 0 && (v.place == 0 || rapid.IntRange(0, 5).Draw(t, "second try") == 5) {
+					a.Place, a.Newcomer, a.Again, a.Join = v.first.Place, true, true, v.first.Join
+				}
+				if a.Newcomer && v.place != 0 && v.place != a.Place {
+					continue // a gate that was told the place does not ask again
+				}
+				if late := a.Place > now || a.Place < now.Add(-queue.MaxLate); a.Newcomer && late &&
+					(!heard || slices.ContainsFunc(in, func(b queue.Arrival) bool { return a.ID == b.ID })) {
+					continue // it would not know the place that it was moved to
+				}
+				if a.ID == 0 || m.forgotten(v.id, now) || !a.Newcomer && (a.Place == 0 || a.Place > now) {
+					continue
+				}
+				in = append(in, a)
+			}
+			if len(in) == 0 {
+				t.Skip("nobody has anything to show")
+			}
+		}
+		m.enter(t, g, c, heard, in)
+	})
+}
+
+// strangers are visitors with tickets and passes of which the store knows nothing.
+func (m *machine) strangers(t *rapid.T) {
+	_, c := m.gate(t)
+	now := m.at(c)
+	place := now.Add(-rapid.SampledFrom([]time.Duration{0, time.Microsecond, time.Second, 30 * time.Second, time.Hour}).Draw(t, "place from before"))
+	v := &guest{id: m.newID(), place: place}
+	if rapid.Bool().Draw(t, "with a pass") {
+		v.called = max(place, now.Add(-rapid.SampledFrom([]time.Duration{0, 5 * time.Second, 40 * time.Second}).Draw(t, "called before")))
+		v.until = now.Add(rapid.SampledFrom([]time.Duration{time.Second, 30 * time.Second, 50 * time.Second}).Draw(t, "good for"))
+	}
+	m.guests = append(m.guests, v)
+}
+
+func (m *machine) uses(t *rapid.T) {
+	some := m.pick(t)
+	var in []queue.Visit
+	m.carry(t, func(g *gate, c *queue.Call, heard, again bool) {
+		now := m.at(c)
+		if !again {
+			for _, v := range some {
+				at := now.Add(-rapid.SampledFrom([]time.Duration{0, time.Second, 20 * time.Second, -time.Second}).Draw(t, "used before"))
+				if v.until == 0 || at > v.until || m.forgotten(v.id, now) {
+					continue
+				}
+				in = append(in, queue.Visit{ID: v.id, Place: v.place, Called: v.called, Until: v.until, At: at,
+					Extend: rapid.SampledFrom([]time.Duration{0, 0, 15 * time.Second, time.Minute}).Draw(t, "extended by")})
+			}
+			if len(in) == 0 {
+				t.Skip("nobody has a pass")
+			}
+		}
+		m.model.begin(m.wall, c)
+		got, moment, err := m.Store.Renew(context.Background(), c, in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.heard(t, g, heard, moment, m.model.moment())
+		for i, v := range in {
+			want := m.model.renew(c, v)
+			t.Logf("%d: %+v: %+v", m.model.moves, v, got[i])
+			if got[i] != want {
+				t.Fatalf("item %d, %+v:\n got %+v\nwant %+v", i, v, got[i], want)
+			}
+			for _, w := range m.guests {
+				if heard && w.id == v.ID {
+					w.until = max(w.until, want.Until)
+				}
+			}
+		}
+		m.model.end()
+	})
+}
+
+func (m *machine) departures(t *rapid.T) {
+	some := m.pick(t)
+	var in []queue.Departure
+	m.carry(t, func(g *gate, c *queue.Call, heard, again bool) {
+		if !again {
+			for _, v := range some[:1+len(some)/3] {
+				if v.place == 0 {
+					continue
+				}
+				in = append(in, queue.Departure{ID: v.id, Place: v.place, Until: v.until})
+			}
+			if len(in) == 0 {
+				t.Skip("nobody can leave")
+			}
+		}
+		m.model.begin(m.wall, c)
+		got, moment, err := m.Store.Leave(context.Background(), c, in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.heard(t, g, heard, moment, m.model.moment())
+		for i, d := range in {
+			want := m.model.leave(c, d)
+			t.Logf("%d: %+v: %+v", m.model.moves, d, got[i])
+			if got[i] != want {
+				t.Fatalf("item %d, %+v:\n got %+v\nwant %+v", i, d, got[i], want)
+			}
+		}
+		m.model.end()
+	})
+}
+
+func (m *machine) tick(t *rapid.T) {
+	m.carry(t, func(g *gate, c *queue.Call, heard, again bool) { m.tickBy(t, g, c, heard) })
+}
+
+func (m *machine) tickBy(t *rapid.T, g *gate, c *queue.Call, heard bool) {
+	knows := m.model.begin(m.wall, c)
+	got, err := m.Store.Tick(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.heard(t, g, heard, got.Moment, m.model.moment())
+	want, justCalled := m.model.tick(c, knows)
+	m.model.end()
+	t.Logf("%d: tick: %+v", m.model.moves, got)
+
+	if (got.Overrides != nil) != (m.model.version != c.Version) || got.Overrides != nil && got.Overrides.Version != m.model.version {
+		t.Fatalf("a gate with version %d is told of overrides %+v, the latest are version %d", c.Version, got.Overrides, m.model.version)
+	}
+	if heard && got.Overrides != nil && rapid.IntRange(0, 2).Draw(t, "the gate takes them over") > 0 {
+		g.version = got.Overrides.Version
+	}
+	plain := got
+	plain.Ladder, plain.Overrides = queue.Ladder{}, nil
+	if !reflect.DeepEqual(plain, want) {
+		t.Fatalf("the tick tells\n     %+v\nwant %+v", plain, want)
+	}
+
+	// First come, first served; nobody absent is called.
+	for _, p := range justCalled {
+		for _, w := range m.model.line() {
+			if w.place < p.place || w.place == p.place && w.id < p.id {
+				t.Fatalf("%x was called before %x, who is present and came earlier", p.id, w.id)
+			}
+		}
+		if p.deadline <= m.model.now {
+			t.Fatalf("%x was called though absent", p.id)
+		}
+	}
+	for _, p := range m.model.those(called) {
+		if p.deadline > p.called.Add(c.Settings.ClaimWithin+time.Millisecond) {
+			t.Fatalf("the slot of %x waits for longer than claim_within", p.id)
+		}
+	}
+	// Never over the limit.
+	if got.NewCalls > 0 && c.Settings.MaxActive > 0 && got.Called+got.Active > c.Settings.MaxActive {
+		t.Fatalf("%d called and %d active after calling %d, at most %d are allowed", got.Called, got.Active, got.NewCalls, c.Settings.MaxActive)
+	}
+	m.count(t, got.Time.Millis(), got.NewCalls)
+	m.ladder(t, got.Ladder)
+}
+
+// count notes calls and checks every window that ends with them.
+func (m *machine) count(t *rapid.T, at, n int64) {
+	l := &m.model.limit
+	if l.from != m.since.from || l.perHour != m.since.perHour || l.burst != m.since.burst {
+		m.stamps, m.since = nil, *l
+	}
+	for range n {
+		m.stamps = append(m.stamps, at)
+	}
+	if l.perHour < 0 || n == 0 {
+		return
+	}
+	for i, from := range m.stamps {
+		if calls := int64(len(m.stamps) - i); calls*hour > l.burst*hour+l.perHour*(at-from) {
+			t.Fatalf("%d were called in %d ms, at a rate of %d an hour and a burst of %d", calls, at-from, l.perHour, l.burst)
+		}
+	}
+}
+
+// ladder finds the picture of the line that a ladder shows, and holds what it shows
+// to everybody against what they were shown before.
+func (m *machine) ladder(t *rapid.T, l queue.Ladder) {
+	var picture *ladder
+	for i := len(m.model.pictures) - 1; i >= 0; i-- {
+		p := &m.model.pictures[i]
+		if p.at+200_000 <= m.model.now && i < len(m.model.pictures)-1 {
+			break
+		}
+		if p.last == l.Last && slices.Equal(p.places, l.Places) {
+			picture = p
+			break
+		}
+	}
+	if picture == nil {
+		t.Fatalf("the ladder %+v shows the line as it never was in the last 200 ms; now it is %+v", l, m.model.pictures[len(m.model.pictures)-1])
+	}
+	newest := picture == &m.model.pictures[len(m.model.pictures)-1]
+	for rank, p := range m.model.line() {
+		pos := l.Position(p.place)
+		if pos == 0 {
+			if newest {
+				t.Fatalf("%x waits and is on no ladder", p.id)
+			}
+			continue
+		}
+		if newest && rank < 64 {
+			first := rank // who came in the same microsecond share a position
+			for first > 0 && m.model.line()[first-1].place == p.place {
+				first--
+			}
+			if pos != int64(first+1) {
+				t.Fatalf("%x has position %d, %d stand before", p.id, pos, first)
+			}
+		}
+		m.shows(t, p.id, p.place, picture.move, pos)
+	}
+}
+
+// shows checks that the position on a ladder is behind what was shown before, by a
+// ladder or for a rank, only when somebody earlier came back.
+func (m *machine) shows(t *rapid.T, id queue.ID, place queue.Time, move int, pos int64) {
+	before, ok := m.shown[id]
+	if ok && move < before.move {
+		return // an older picture
+	}
+	if ok && pos > before.position {
+		back := slices.ContainsFunc(m.model.joins, func(j join) bool {
+			return j.move > before.move && j.place <= place
+		})
+		if !back {
+			t.Fatalf("the position of %x grew from %d to %d and nobody earlier came", id, before.position, pos)
+		}
+	}
+	m.shown[id] = position{move, pos}
+}
+
+func (m *machine) time(t *rapid.T) {
+	m.move(rapid.SampledFrom([]time.Duration{time.Microsecond, 300 * time.Microsecond, time.Millisecond, 60 * time.Millisecond, 199_999 * time.Microsecond,
+		200 * time.Millisecond, time.Second, 2 * time.Second, 5 * time.Second, 9_999_999 * time.Microsecond, 10 * time.Second, time.Minute}).Draw(t, "passes"))
+}
+
+func (m *machine) quiet(t *rapid.T) {
+	step := rapid.SampledFrom([]time.Duration{10 * time.Second, time.Second, 100 * time.Millisecond, 17 * time.Millisecond}).Draw(t, "steps")
+	for range rapid.IntRange(1, 14).Draw(t, "how many") {
+		m.move(step)
+		g := m.gates[0]
+		m.tickBy(t, g, &queue.Call{Room: m.room, Settings: m.settings[g.version], Version: g.version, Told: g.told, Generation: g.generation}, true)
+	}
+}
+
+func (m *machine) jump(t *rapid.T) {
+	d := rapid.SampledFrom([]time.Duration{-time.Second, time.Second, -time.Hour, time.Hour, -time.Microsecond}).Draw(t, "jump")
+	m.Jump(d)
+	m.wall = m.wall.Add(d)
+}
+
+func (m *machine) change(t *rapid.T) {
+	version := int64(len(m.settings))
+	m.settings = append(m.settings, m.draw(t, *m.settings[0]))
+	if err := m.Store.Override(context.Background(), m.room, queue.Overrides{Version: version, Keys: map[string]queue.Override{"mode": {Value: json.RawMessage(`"auto"`)}}}); err != nil {
+		t.Fatal(err)
+	}
+	m.model.version = version
+	g, _ := m.gate(t)
+	g.version = version
+}
+
+// restart puts another gate in the place of one, which has heard nothing, or only
+// what a token says.
+func (m *machine) restart(t *rapid.T) {
+	g, _ := m.gate(t)
+	*g = gate{}
+	if m.model.started && rapid.IntRange(0, 3).Draw(t, "verified a token") == 3 {
+		g.told = m.model.now + queue.Time(rapid.Int64Range(-1000, 15_000_000).Draw(t, "of how much later"))
+	}
+}
+
+func (m *machine) conflict(t *rapid.T) {
+	version := rapid.SampledFrom([]int64{m.model.version, m.model.version - 1, m.model.version + 2}).Draw(t, "version")
+	if err := m.Store.Override(context.Background(), m.room, queue.Overrides{Version: version}); !errors.Is(err, queue.ErrConflict) {
+		t.Fatalf("version %d after version %d: %v, want ErrConflict", version, m.model.version, err)
+	}
+}

@@ -1,0 +1,402 @@
+package queuetest
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/sluicegate/sluice/queue"
+)
+
+// model is the contract of a store once more, for one room, without any care for
+// what it costs: maps, and a line that is sorted whenever somebody asks. It shares
+// no code with the stores, nor with the arithmetic of credit and ladders.
+type model struct {
+	started    bool
+	now, wall  queue.Time
+	generation uint32
+	people     map[queue.ID]*person
+	used       map[queue.ID]queue.Time // until when a store must remember
+	left       map[queue.ID]queue.Time // likewise
+	version    int64
+	limit      limit
+	front      queue.Time
+	last       queue.Time
+	calls      int64
+
+	moves    int      // operations so far
+	joins    []join   // everybody who was put in line, and in which operation
+	pictures []ladder // the line after each operation
+}
+
+// join is a place that was put in line.
+type join struct {
+	move  int
+	place queue.Time
+}
+
+// ladder is what an exact ladder showed after an operation.
+type ladder struct {
+	move   int
+	at     queue.Time
+	places []queue.Time
+	last   queue.Time
+}
+
+type person struct {
+	id       queue.ID
+	is       where
+	place    queue.Time
+	deadline queue.Time
+	called   queue.Time
+}
+
+// where somebody is whom the store knows.
+type where string
+
+const (
+	inLine where = "waiting"
+	absent where = "away"
+	called where = "called"
+	active where = "active"
+)
+
+func newModel() *model {
+	return &model{people: make(map[queue.ID]*person), used: make(map[queue.ID]queue.Time), left: make(map[queue.ID]queue.Time)}
+}
+
+// limit knows a rate and a burst by the windows that they allow: in any window
+// that ends now there are no more calls than the rate gives and the burst adds.
+type limit struct {
+	perHour, burst int64
+	from           int64   // milliseconds since when these limits are in force
+	start          int64   // credit at from, in visitors times milliseconds in an hour
+	calls          []int64 // milliseconds of each call since then
+}
+
+const hour = 3_600_000 // milliseconds
+
+// credit is the least that any window ending now leaves.
+func (l *limit) credit(now int64) int64 {
+	if l.perHour < 0 {
+		return min(l.start, 0)
+	}
+	least := l.burst * hour // the window that has just begun
+	least = min(least, l.start+l.perHour*(now-l.from)-int64(len(l.calls))*hour)
+	for i, at := range l.calls {
+		least = min(least, l.burst*hour+l.perHour*(now-at)-int64(len(l.calls)-i)*hour)
+	}
+	return least
+}
+
+// adopt puts other limits in force.
+func (l *limit) adopt(now, perHour, burst int64) {
+	if perHour != l.perHour || burst != l.burst {
+		*l = limit{perHour: perHour, burst: burst, from: now, start: min(l.credit(now), burst*hour)}
+	}
+}
+
+// begin is what every operation begins with. It tells whether the gate knows the
+// latest overrides.
+func (m *model) begin(wall queue.Time, c *queue.Call) (knows bool) {
+	perHour, burst := c.Settings.Rate.PerHour(), c.Settings.EffectiveBurst()
+	m.moves++
+	if m.started {
+		step := wall - m.wall
+		if step < 0 {
+			step = 0
+		}
+		if step > 10_000_000 {
+			step = 10_000_000
+		}
+		m.now += step
+		if m.now < c.Told {
+			m.now = c.Told
+		}
+	} else {
+		m.started = true
+		m.generation = c.Generation + 1
+		m.now = max(wall, c.Told)
+		m.limit = limit{perHour: perHour, burst: burst, from: int64(m.now) / 1000}
+		if c.Told == 0 {
+			m.limit.start = burst * hour
+		}
+	}
+	m.wall = wall
+	knows = c.Version >= m.version
+	if knows {
+		m.limit.adopt(int64(m.now)/1000, perHour, burst)
+	}
+	return knows
+}
+
+// end notes what the line looks like.
+func (m *model) end() {
+	l := ladder{move: m.moves, at: m.now, last: m.last}
+	line := m.line()
+	for rank := 0; rank < len(line); {
+		l.places = append(l.places, line[rank].place)
+		if rank < 64 {
+			rank++
+		} else {
+			rank += rank / 32
+		}
+	}
+	m.pictures = append(m.pictures, l)
+}
+
+func (m *model) moment() queue.Moment { return queue.Moment{Time: m.now, Generation: m.generation} }
+
+func (m *model) count(is where) (n int64) {
+	for _, p := range m.people {
+		if p.is == is {
+			n++
+		}
+	}
+	return n
+}
+
+// those returns everybody who is there, in order.
+func (m *model) those(is where) (list []*person) {
+	for _, p := range m.people {
+		if p.is == is {
+			list = append(list, p)
+		}
+	}
+	slices.SortFunc(list, func(a, b *person) int { return cmp.Or(cmp.Compare(a.place, b.place), cmp.Compare(a.id, b.id)) })
+	return list
+}
+
+func (m *model) line() []*person { return m.those(inLine) }
+
+// free is how many visitors the limits allow to call now.
+func (m *model) free(c *queue.Call, knows bool) int64 {
+	if c.Settings.Mode != queue.ModeAuto || !knows {
+		return 0
+	}
+	n := int64(1 << 40)
+	if m.limit.perHour >= 0 {
+		n = m.limit.credit(int64(m.now)/1000) / hour
+	}
+	if c.Settings.MaxActive > 0 {
+		n = min(n, c.Settings.MaxActive-m.count(called)-m.count(active))
+	}
+	return max(n, 0)
+}
+
+func (m *model) add(id queue.ID, place queue.Time) *person {
+	p := &person{id: id, place: place}
+	m.people[id] = p
+	return p
+}
+
+// lineUp puts somebody in line.
+func (m *model) lineUp(p *person, deadline queue.Time) {
+	p.is, p.deadline = inLine, deadline
+	m.last = max(m.last, p.place)
+	m.joins = append(m.joins, join{m.moves, p.place})
+}
+
+// call gives somebody a slot that waits for them.
+func (m *model) call(p *person, deadline queue.Time) {
+	p.is, p.deadline, p.called = called, deadline, m.now/1000*1000
+	m.front = max(m.front, p.place)
+	m.calls++
+}
+
+// activate gives somebody a session.
+func (m *model) activate(c *queue.Call, p *person, end queue.Time) {
+	p.is, p.deadline = active, end
+	m.used[p.id] = m.now.Add(c.Settings.UsedFor())
+}
+
+func (m *model) enter(c *queue.Call, a queue.Arrival, knows bool) queue.Standing {
+	s := c.Settings
+	p := m.people[a.ID]
+	_, used := m.used[a.ID]
+	open := s.Mode == queue.ModeOpen && knows
+	out := queue.Standing{Rank: -1}
+
+	if p == nil && used {
+		out.State = queue.Used
+		return out
+	}
+	if p == nil && a.Newcomer {
+		place := min(max(a.Place, m.now-2_000_000), m.now)
+		switch {
+		case s.Mode == queue.ModeClosed:
+			out.State = queue.Closed
+			return out
+		case open, len(m.line()) == 0 && m.free(c, knows) > 0:
+			if !open && m.limit.perHour >= 0 {
+				m.limit.calls = append(m.limit.calls, int64(m.now)/1000)
+			}
+			p = m.add(a.ID, place)
+			m.call(p, m.now.Add(s.ClaimWithin))
+			out.Joined, out.Claimed = true, true
+			return provisional(s, p, out)
+		case !a.Join:
+			out.State = queue.None
+			return out
+		case s.MaxWaiting > 0 && m.count(inLine) >= s.MaxWaiting:
+			out.State = queue.Full
+			return out
+		}
+		p = m.add(a.ID, place)
+		m.lineUp(p, a.Deadline)
+		out.Joined = true
+	} else if p == nil {
+		p = m.add(a.ID, min(a.Place, m.now))
+		m.lineUp(p, a.Deadline)
+		out.Restored = true
+	}
+
+	switch p.is {
+	case active:
+		p.deadline = max(p.deadline, sessionEnd(s, p.called, m.now.Add(s.Session)))
+		return admitted(p, out)
+	case called:
+		switch {
+		case a.Newcomer:
+			p.deadline = max(p.deadline, p.called.Add(s.ClaimWithin))
+			return provisional(s, p, out)
+		case a.Claim:
+			m.activate(c, p, sessionEnd(s, p.called, m.now.Add(s.Session)))
+			out.Claimed = true
+			return admitted(p, out)
+		}
+		p.deadline = min(max(p.deadline, a.Deadline), p.called.Add(s.ClaimWithin))
+		out.State, out.Place = queue.Waiting, p.place
+		return out
+	case absent:
+		m.lineUp(p, a.Deadline)
+	case inLine:
+		p.deadline = max(p.deadline, a.Deadline)
+	}
+	out.State, out.Place = queue.Waiting, p.place
+	switch {
+	case open && a.Claim:
+		m.call(p, 0)
+		m.activate(c, p, sessionEnd(s, p.called, m.now.Add(s.Session)))
+		out.Claimed = true
+		return admitted(p, out)
+	case s.Mode == queue.ModeClosed:
+		out.State = queue.Closed
+	default:
+		out.Rank = int64(slices.Index(m.line(), p))
+	}
+	return out
+}
+
+func admitted(p *person, out queue.Standing) queue.Standing {
+	out.State, out.Place, out.Called, out.Until = queue.Admitted, p.place, p.called, p.deadline-10_000_000
+	return out
+}
+
+func provisional(s *queue.Settings, p *person, out queue.Standing) queue.Standing {
+	margin := min(10*time.Second, s.ClaimWithin/2)
+	out.State, out.Place, out.Called, out.Until = queue.Admitted, p.place, p.called, p.deadline.Add(-margin)
+	out.Provisional = true
+	return out
+}
+
+func sessionEnd(s *queue.Settings, called, end queue.Time) queue.Time {
+	if s.MaxSession > 0 {
+		end = min(end, called.Add(s.MaxSession))
+	}
+	return end + 10_000_000
+}
+
+func (m *model) renew(c *queue.Call, v queue.Visit) (out queue.Renewal) {
+	s := c.Settings
+	p := m.people[v.ID]
+	since := v.Called
+	slot := p != nil && (p.is == called || p.is == active)
+	if slot {
+		since = p.called
+	}
+	_, left := m.left[v.ID]
+	if p == nil && left || s.MaxSession > 0 && m.now >= since.Add(s.MaxSession) {
+		out.Gone = true
+		return out
+	}
+	if !slot && s.Mode == queue.ModeAuto && s.MaxActive > 0 {
+		out.Overshoot = m.count(called)+m.count(active)+1 > s.MaxActive
+	}
+	end := sessionEnd(s, since, min(v.At, m.now).Add(max(s.Session, v.Extend)))
+	switch {
+	case p == nil:
+		p = m.add(v.ID, v.Place)
+		out.Restored = true
+	case p.is == active:
+		p.deadline = max(p.deadline, end)
+	default:
+		out.Claimed = true
+	}
+	p.called = since
+	if p.is != active {
+		m.activate(c, p, max(end, v.Until+10_000_000))
+	}
+	out.Until = p.deadline - 10_000_000
+	return out
+}
+
+func (m *model) leave(c *queue.Call, d queue.Departure) (out queue.Departed) {
+	until := d.Until
+	if p := m.people[d.ID]; p != nil {
+		out.Slot = p.is == called || p.is == active
+		out.Place = !out.Slot
+		if out.Slot {
+			until = max(until, p.deadline)
+		}
+		delete(m.people, d.ID)
+	}
+	until = max(until.Add(time.Minute), m.now.Add(c.Settings.UsedFor()))
+	m.left[d.ID] = max(m.left[d.ID], until)
+	m.used[d.ID] = max(m.used[d.ID], until)
+	return out
+}
+
+// tick returns what a store must tell, but for the ladder.
+func (m *model) tick(c *queue.Call, knows bool) (out queue.Snapshot, justCalled []*person) {
+	s := c.Settings
+	for _, p := range m.those(active) {
+		if p.deadline <= m.now {
+			delete(m.people, p.id)
+			out.Ended++
+		}
+	}
+	for _, p := range m.those(absent) {
+		if p.deadline <= m.now {
+			delete(m.people, p.id)
+			out.Abandoned++
+		}
+	}
+	for _, p := range m.those(called) {
+		if p.deadline <= m.now {
+			p.is, p.deadline = absent, m.now.Add(s.KeepPlace)
+			out.NoShows++
+		}
+	}
+	for _, p := range m.line() {
+		if p.deadline <= m.now {
+			p.is, p.deadline = absent, m.now.Add(s.KeepPlace)
+		}
+	}
+	for _, p := range m.line() {
+		if m.free(c, knows) == 0 {
+			break
+		}
+		if m.limit.perHour >= 0 {
+			m.limit.calls = append(m.limit.calls, int64(m.now)/1000)
+		}
+		m.call(p, min(p.deadline, m.now.Add(s.ClaimWithin)))
+		justCalled = append(justCalled, p)
+	}
+	out.NewCalls = int64(len(justCalled))
+	out.Moment = m.moment()
+	out.Waiting, out.Away, out.Called, out.Active = m.count(inLine), m.count(absent), m.count(called), m.count(active)
+	out.Front, out.Calls = m.front, m.calls
+	out.PerHour, out.Burst = m.limit.perHour, m.limit.burst
+	return out, justCalled
+}
