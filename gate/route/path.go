@@ -188,7 +188,7 @@ func skeletonOf(path, a, b []byte, wire, strict bool) skeleton {
 	if len(path) > len(a) {
 		return skeleton{cut: true}
 	}
-	w := writer{strict: strict}
+	w := writer{strict: strict, cut: wire && mixed(path)}
 	w.reset()
 	w.path(b, decodeAll(a[:0], path, wire))
 	for round := 0; w.again && !w.cut; round++ {
@@ -503,6 +503,44 @@ func broken(segment []byte) bool {
 			}
 		}
 	}
+}
+
+// mixed tells whether a byte that is no UTF-8 stands raw beside encoded bytes
+// beyond ASCII: who skips first and then decodes reads another character there.
+// No client writes half of a character this way and half of it that way.
+func mixed(path []byte) bool {
+	for i := 0; i < len(path); i++ {
+		if path[i] < utf8.RuneSelf {
+			continue
+		}
+		if r, n := utf8.DecodeRune(path[i:]); r != utf8.RuneError || n > 1 {
+			i += n - 1
+			continue
+		}
+		if next, ok := bytes.CutPrefix(path[i+1:], []byte("%")); ok {
+			for bytes.HasPrefix(next, []byte("25")) {
+				next = next[2:]
+			}
+			if highEscape(next) {
+				return true
+			}
+		}
+		if i >= 3 && highEscape(path[i-2:i]) {
+			last := path[:i-2]
+			for bytes.HasSuffix(last, []byte("25")) {
+				last = last[:len(last)-2]
+			}
+			if bytes.HasSuffix(last, []byte("%")) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// highEscape tells whether b begins with the digits of a byte beyond ASCII.
+func highEscape(b []byte) bool {
+	return len(b) > 1 && isHex(b[0]) && unhex(b[0]) > 7 && isHex(b[1])
 }
 
 // decodeLenient takes a rune off the front, overlong ones too, which
