@@ -364,6 +364,17 @@ func TestLargeFiles(t *testing.T) {
 	t.Logf("%d bytes took %s and %d problems", len(data), time.Since(start), len(err.(Problems)))
 }
 
+func TestALongFileWithASyntaxErrorTakesNoLongTime(t *testing.T) {
+	for _, data := range []string{"a: [\n" + strings.Repeat("b,\n", 60_000), strings.Repeat("a: b\n", 60_000) + "a: b: c\n"} {
+		start := time.Now()
+		_, err := Load(Source{File: "x.yaml", Data: []byte(data)})
+		if problems, ok := err.(Problems); !ok || len(problems) != 1 || problems[0].Line == 0 {
+			t.Errorf("got %v", err)
+		}
+		t.Logf("%d bytes: %v in %s", len(data), err, time.Since(start))
+	}
+}
+
 func TestProblemsAsJSON(t *testing.T) {
 	_, err := Load(Source{File: "x.yaml", Data: []byte("origin: {url: http://a}\nlisen: 1\n"), Flags: map[string]string{"rate": "0"}})
 	got, jerr := json.Marshal(err)

@@ -168,15 +168,18 @@ var (
 	anchor   = regexp.MustCompile(`^unknown anchor '.*' referenced$`)
 )
 
-// exactUpTo bounds the files, in bytes, of which every beginning is parsed to
+// exactWork bounds how many bytes are parsed, over all beginnings of a file, to
 // find the line of a syntax error.
-const exactUpTo = 32 << 10
+const exactWork = 2 << 20
 
 // syntaxError turns the parser's error into a position and words. The line that
 // the parser names is that of the block around, sometimes the one before it; the
 // first line with which the file can no longer be read is of more use.
 func syntaxError(data []byte, err error) (position, string) {
 	found := yamlLine.FindStringSubmatch(err.Error())
+	if found == nil { // decode's own words
+		return position{}, err.Error()
+	}
 	message := strings.TrimPrefix(err.Error(), found[0])
 	if anchor.MatchString(message) {
 		// Not with its name, which may be a secret that begins with a star.
@@ -184,16 +187,21 @@ func syntaxError(data []byte, err error) (position, string) {
 	}
 	var at position
 	at.line, _ = strconv.Atoi(found[1])
-	if len(data) <= exactUpTo {
-		ends := lineEnds(data)
-		n := len(ends) - 1
-		for n > 0 {
-			if _, err := decode(data[:ends[n-1]]); err == nil || errors.Is(err, io.EOF) || errors.Is(err, errSecond) {
-				break
-			}
-			n--
+	ends := lineEnds(data)
+	work := 0
+	for n := len(ends) - 1; ; n-- {
+		if n == 0 {
+			at.line = 1
+			break
 		}
-		at.line = n + 1
+		beginning := data[:ends[n-1]]
+		if work += len(beginning); work > exactWork {
+			break
+		}
+		if _, err := decode(beginning); err == nil || errors.Is(err, io.EOF) || errors.Is(err, errSecond) {
+			at.line = n + 1
+			break
+		}
 	}
 	if line, column := tabIndent(data); line > 0 && (at.line == 0 || line <= at.line+1) {
 		return position{line, column}, "a tab cannot indent YAML: use spaces"
