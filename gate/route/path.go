@@ -350,9 +350,9 @@ func (w *writer) path(out, src []byte) {
 		i += n
 		switch {
 		case r < 0:
-			w.ascii(out, gone)
+			w.skip(out)
 		case r < utf8.RuneSelf && w.strict:
-			w.ascii(out, gone)
+			w.skip(out)
 		case r < utf8.RuneSelf:
 			w.doubt = true
 			if r == '/' {
@@ -383,7 +383,9 @@ func (w *writer) rune(out []byte, r rune) {
 			return
 		}
 		for i := range len(folded) {
-			if c := folded[i]; c < utf8.RuneSelf {
+			if c := folded[i]; c == gone {
+				w.skip(out)
+			} else if c < utf8.RuneSelf {
 				w.folded(out, c)
 			} else {
 				w.put(out, c)
@@ -428,14 +430,18 @@ func (w *writer) ascii(out []byte, c byte) {
 		if !w.only || w.dots > 0 {
 			w.put(out, ' ')
 		}
-	case c == gone:
-		w.put(out, gone)
 	case c < ' ' || c == 0x7f:
 		w.climbs = w.climbs || w.only && w.dots > 1
 		w.put(out, stop)
 	default:
 		w.put(out, lower[c])
 	}
+}
+
+// skip marks what is skipped by some.
+func (w *writer) skip(out []byte) {
+	w.cut = w.cut || w.param && w.percent // see broken
+	w.put(out, gone)
 }
 
 // put adds to the current segment.
