@@ -405,7 +405,9 @@ func TestAnswersThatSharedCachesMightKeep(t *testing.T) {
 	}
 	t.Run("Set replaces it, too", func(t *testing.T) {
 		g := start(t, always("HTTP/1.1 200 OK\r\nCache-Control: public\r\nContent-Length: 0\r\n\r\n"))
-		g.after = func(ctx *fasthttp.RequestCtx, a *Answer) { ctx.Response.Header.Set("Cache-Control", "private, max-age=1") }
+		g.after = func(ctx *fasthttp.RequestCtx, a *Answer) {
+			ctx.Response.Header.Set("Cache-Control", "private, max-age=1")
+		}
 		c := g.dial()
 		c.send(get)
 		c.wantNext("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nCache-Control: private, max-age=1\r\n\r\n")

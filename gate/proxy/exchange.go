@@ -455,8 +455,8 @@ func (x *exchange) fill() error {
 		if d <= 0 {
 			return errIdle
 		}
-		if x.use != nil && d > usePeriod {
-			d = usePeriod
+		if x.use != nil {
+			d = min(d, x.p.period)
 		}
 		x.c.readWithin(now, d)
 		err := x.c.fill()
@@ -482,7 +482,7 @@ func (x *exchange) tick() {
 	}
 	// The body may be going up while the answer comes down.
 	now, at := time.Now().UnixNano(), x.usedAt.Load()
-	if now-at >= int64(usePeriod-usePeriod/8) && x.usedAt.CompareAndSwap(at, now) {
+	if now-at >= int64(x.p.period-x.p.period/8) && x.usedAt.CompareAndSwap(at, now) {
 		x.use()
 	}
 }

@@ -59,6 +59,7 @@ type Proxy struct {
 	c       Config
 	origins []*origin
 	turn    atomic.Uint32
+	period  time.Duration // usePeriod, but for tests
 	tunnels tunnels
 }
 
@@ -100,7 +101,7 @@ func New(c Config) (*Proxy, error) {
 	if len(c.URLs) == 0 {
 		errs = append(errs, errors.New("proxy: no origin"))
 	}
-	p := &Proxy{c: c}
+	p := &Proxy{c: c, period: usePeriod}
 	for _, u := range c.URLs {
 		o, err := newOrigin(u, &c)
 		if err != nil {

@@ -89,6 +89,7 @@ func start(t testing.TB, serve func(n int, c *peerConn), options ...any) *rig {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
+		ln.Close() // it may not have come to serve yet
 		g.server.ShutdownWithContext(ctx)
 		serving.Wait()
 		now, cancelNow := context.WithCancel(context.Background())

@@ -203,7 +203,7 @@ func (t *tunnel) run(ctx *fasthttp.RequestCtx, hijacked net.Conn) {
 func (t *tunnel) copy(dst, src net.Conn, from io.Reader, use bool) {
 	buf := make([]byte, 8<<10)
 	idle := t.p.c.TunnelTimeout
-	step := min(usePeriod, idle)
+	step := min(t.p.period, idle)
 	used := time.Now()
 	for !t.hung.Load() {
 		src.SetReadDeadline(time.Now().Add(step))
