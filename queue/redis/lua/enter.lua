@@ -18,7 +18,20 @@ end
 local in_line = call('ZCARD', waiting)
 local slots = call('ZCARD', called) + call('ZCARD', active)
 
-local function called_since(id) return tonumber(call('HGET', since, id) or 0) end
+-- Writes to the line are gathered and made a few hundred at a time; whatever reads
+-- the line flushes them first.
+local new_places, new_marks, marks, mark_at = {}, {}, {}, {}
+local function flush()
+  if #new_places > 0 then
+    call('ZADD', waiting, unpack(new_places))
+    call('ZADD', present, unpack(new_marks))
+    new_places, new_marks = {}, {}
+  end
+  if #marks > 0 then
+    call('ZADD', present, 'XX', 'GT', unpack(marks))
+    marks, mark_at = {}, {}
+  end
+end
 
 local function admit(id, place, called_at, till, flags)
   answer(ADMITTED, place, -1, called_at, till - SLOT_MARGIN, flags)
@@ -33,9 +46,9 @@ local function claim(id, place, called_at, flags)
   admit(id, place, called_at, till, flags + CLAIMED)
 end
 
-local function note_call(id, place)
+local function note_call(id, place, note)
   local called_at = now - now % 1000
-  call('HSET', since, id, called_at)
+  call('HSET', since, id, note or called_at)
   calls = calls + 1
   front = max(front, place)
   slots = slots + 1
@@ -48,6 +61,7 @@ local function wait(id, place, till, fresh_in_line, flags)
   if behind_all then last = place end
   if mode == OPEN and fresh and CLAIM then
     if not fresh_in_line then
+      flush()
       call('ZREM', waiting, id)
       call('ZREM', present, id)
       in_line = in_line - 1
@@ -56,17 +70,25 @@ local function wait(id, place, till, fresh_in_line, flags)
   end
   local rank = -1
   if fresh_in_line then
-    call('ZADD', waiting, place, id)
-    call('ZADD', present, till, id)
+    local k = #new_places
+    new_places[k + 1], new_places[k + 2] = place, id
+    new_marks[k + 1], new_marks[k + 2] = till, id
     if behind_all then rank = in_line end
     in_line = in_line + 1
-  elseif NEWCOMER then
-    call('ZADD', present, 'GT', till, id)
   else
-    call('ZADD', present, 'XX', 'GT', till, id)
+    local k = mark_at[id]
+    if k then -- twice in one call
+      marks[k] = max(marks[k], till)
+    else
+      k = #marks + 1
+      mark_at[id], marks[k], marks[k + 1] = k, till, id
+    end
   end
   if mode == CLOSED then return answer(SHUT, place, -1, 0, 0, flags) end
-  if rank < 0 and (CLAIM or NEWCOMER) then rank = call('ZRANK', waiting, id) end
+  if rank < 0 and (CLAIM or NEWCOMER) then
+    if #new_places > 0 then flush() end
+    rank = call('ZRANK', waiting, id)
+  end
   answer(WAITING, place, rank, 0, 0, flags)
 end
 
@@ -76,7 +98,7 @@ local function welcome(id, place, till)
   if mode == OPEN and fresh or in_line == 0 and callable(slots) >= 1 then
     if mode ~= OPEN then spend(1) end
     call('ZADD', called, now + claim_within, id)
-    local called_at = note_call(id, place)
+    local called_at = note_call(id, place, string.format('%.0f %.0f', now - now % 1000, place))
     return answer(ADMITTED, place, -1, called_at, now + claim_within - claim_margin, JOINED + CLAIMED + PROVISIONAL)
   end
   if not JOIN then return answer(NONE, 0, -1, 0, 0, 0) end
@@ -85,6 +107,7 @@ local function welcome(id, place, till)
 end
 
 local function known(id, place, till)
+  flush()
   local kept = call('ZSCORE', waiting, id)
   if kept then
     wait(id, tonumber(kept), till, false, 0)
@@ -92,7 +115,8 @@ local function known(id, place, till)
   end
   local due = call('ZSCORE', called, id)
   if due then
-    local called_at = called_since(id)
+    local called_at, place_kept = called_since(id)
+    called_at, place = called_at or 0, place_kept or place
     due = tonumber(due)
     if NEWCOMER then
       -- The answer to the first request was lost. The slot waits as for one let in
@@ -110,7 +134,8 @@ local function known(id, place, till)
   end
   local ends = call('ZSCORE', active, id)
   if ends then
-    local called_at = called_since(id)
+    local called_at, place_kept = called_since(id)
+    called_at, place = called_at or 0, place_kept or place
     local e = max(tonumber(ends), slot_end(now, session, called_at))
     call('ZADD', active, e, id)
     admit(id, place, called_at, e, 0)
@@ -123,11 +148,26 @@ local function known(id, place, till)
   return false
 end
 
+-- The places of those who were in line before this call, asked for at once. Nobody
+-- leaves the line in here but by an open mode, which looks again.
+local asked, kept = {}, {}
+if mode ~= OPEN then
+  for i = first_item, #ARGV, 4 do
+    if tonumber(ARGV[i + 3]) % 4 ~= 1 then asked[#asked + 1] = ARGV[i] end
+  end
+  if #asked > 0 then
+    local scores = call('ZMSCORE', waiting, unpack(asked))
+    for i = 1, #asked do kept[asked[i]] = scores[i] end
+  end
+end
+
 for i = first_item, #ARGV, 4 do
   local id, place, till, flags = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
   NEWCOMER, AGAIN, JOIN, CLAIM = flags % 2 >= 1, flags % 4 >= 2, flags % 8 >= 4, flags % 16 >= 8
   if NEWCOMER and not AGAIN then
     welcome(id, place, till)
+  elseif kept[id] then
+    wait(id, tonumber(kept[id]), till, false, 0)
   elseif not known(id, place, till) then
     if is_used(id, place) then
       answer(USED, 0, -1, 0, 0, 0)
@@ -139,5 +179,6 @@ for i = first_item, #ARGV, 4 do
   end
 end
 
+flush()
 save()
 return out

@@ -18,10 +18,10 @@ local slots = call('ZCARD', called) + call('ZCARD', active)
 -- slot lives by what was promised so far, when the visitor was called, and what was done.
 local function seat(id, place, called_at, promised)
   local ends = call('ZSCORE', active, id)
-  if ends then return tonumber(ends), tonumber(call('HGET', since, id) or called_at), 0 end
+  if ends then return tonumber(ends), called_since(id) or called_at, 0 end
   if call('ZREM', called, id) == 1 then
     use_up(id, place, now + used_for)
-    return promised, tonumber(call('HGET', since, id) or called_at), CLAIMED
+    return promised, called_since(id) or called_at, CLAIMED
   end
   local done = RESTORED
   if call('ZREM', waiting, id) == 1 then
@@ -40,7 +40,7 @@ end
 for i = first_item, #ARGV, 6 do
   local id, place, called_at = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local used_at, extend = min(tonumber(ARGV[i + 4]), now), tonumber(ARGV[i + 5])
-  local stored = tonumber(call('HGET', since, id) or called_at)
+  local stored = called_since(id) or called_at
   local over = max_session > 0 and stored + max_session <= now
   if over or call('ZSCORE', left, id) then
     answer(0, GONE)

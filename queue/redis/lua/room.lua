@@ -9,7 +9,8 @@
 -- KEYS[4]   away      ZSET    id -> until when an absent visitor's place is kept
 -- KEYS[5]   called    ZSET    id -> until when the slot waits for the visitor
 -- KEYS[6]   active    ZSET    id -> end of the slot
--- KEYS[7]   since     HASH    id -> when called, for the called and the active
+-- KEYS[7]   since     HASH    id -> when called, for the called and the active; behind a blank the place of
+--                             one let in on the spot, who has no ticket to tell it
 -- KEYS[8]   left      ZSET    id -> until when it is remembered that the visitor left
 -- KEYS[9]   used      ZSET    minute -> until when the used tickets of places in that minute are remembered;
 --                             each minute's tickets are in the HASH used:<minute>, see use_up
@@ -106,6 +107,15 @@ local function slot_end(used_at, idle, called_at)
   local e = used_at + idle
   if max_session > 0 then e = min(e, called_at + max_session) end
   return e + SLOT_MARGIN
+end
+
+-- called_since: when a called or active visitor was called, nil when nobody knows,
+-- and the place of one let in on the spot.
+local function called_since(id)
+  local note = call('HGET', since, id)
+  if not note then return nil end
+  local at_text, place = string.match(note, '^(%d+) ?(%d*)$')
+  return tonumber(at_text), tonumber(place)
 end
 
 -- Used tickets: 8-byte ids strung together, in a field for each of 1024 parts of
