@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicegate/sluice/gate"
+	"github.com/sluicegate/sluice/gate/admin"
+	"github.com/sluicegate/sluice/gate/config"
+	"github.com/sluicegate/sluice/metrics"
+	"github.com/sluicegate/sluice/queue"
+	"github.com/sluicegate/sluice/queue/memory"
+	"github.com/sluicegate/sluice/queue/redis"
+)
+
+// process is a gate with its listeners, from start to stop.
+type process struct {
+	log     *slog.Logger
+	load    func() (*config.Config, error) // for reloads; nil: there are none
+	metrics *metrics.Metrics
+	store   queue.Store
+	gate    *gate.Gate
+
+	visitors, operators net.Listener
+	server              *gate.Server
+	admin               *http.Server
+	handler             atomic.Pointer[http.Handler]
+
+	mu     sync.Mutex
+	config *config.Config
+}
+
+// newProcess makes everything ready and opens the listeners. Nobody is answered
+// before run.
+func newProcess(c *config.Config, log *slog.Logger, load func() (*config.Config, error)) (*process, error) {
+	p := &process{log: log, load: load, config: c}
+	connections, err := gate.Connections(c.Origin.MaxConns)
+	if err != nil {
+		return nil, err
+	}
+	if p.store, err = openStore(c.Store); err != nil {
+		return nil, exitError{exitUsage, err}
+	}
+	names := make([]string, len(c.Rooms))
+	for i, r := range c.Rooms {
+		names[i] = r.Name
+	}
+	p.metrics = metrics.New(thisBuild().Version, names)
+	p.gate, err = gate.New(c, gate.Options{
+		Store: p.store, Metrics: p.metrics, Log: log, MaxHeld: gate.HeldShare(connections),
+	})
+	if err != nil {
+		return nil, exitError{exitUsage, err}
+	}
+	p.server = gate.NewServer(p.gate, connections)
+	p.setAdmin(c)
+	p.admin = admin.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		(*p.handler.Load()).ServeHTTP(w, r)
+	}), log)
+	if p.visitors, err = net.Listen("tcp", c.Listen); err != nil {
+		return nil, fmt.Errorf("listen for visitors: %w", err)
+	}
+	if p.operators, err = net.Listen("tcp", c.Admin.Listen); err != nil {
+		p.visitors.Close()
+		return nil, fmt.Errorf("listen for operators: %w", err)
+	}
+	p.metrics.ConfigReload(true, time.Now())
+	if c.SecretGenerated {
+		log.Warn("no secret is configured: one was made at random, and a restart loses the line. Set secret or SLUICE_SECRET.")
+	}
+	return p, nil
+}
+
+// setAdmin puts the operators' handler of a configuration in force.
+func (p *process) setAdmin(c *config.Config) {
+	tokens := make([]admin.Token, len(c.Admin.Tokens))
+	for i, t := range c.Admin.Tokens {
+		tokens[i] = admin.Token{Name: t.Name, Role: t.Role, Hash: t.Hash}
+	}
+	conf := admin.Config{
+		Rooms: p.gate, Metrics: p.metrics.Handler(), Ready: p.gate.Ready,
+		Tokens: tokens, Loopback: admin.IsLoopback(c.Admin.Listen),
+		Audit: p.log.With("log", "audit"), Log: p.log,
+	}
+	if p.load != nil {
+		conf.Reload = p.reload
+	}
+	h := admin.New(conf)
+	p.handler.Store(&h)
+}
+
+func openStore(address string) (queue.Store, error) {
+	if address == "memory" {
+		return memory.New(memory.Options{}), nil
+	}
+	return redis.Open(address)
+}
+
+// run serves until ctx ends, then stops in this order: not ready, so that load
+// balancers send nobody more; no new connections, and those under way finish;
+// tunnels; the line, which sends what it gathered; the operators' listener; the
+// store. A listener that fails stops the rest.
+func (p *process) run(ctx context.Context) error {
+	failed := make(chan error, 2)
+	go func() { failed <- p.server.Serve(p.visitors) }()
+	go func() {
+		err := p.admin.Serve(p.operators)
+		if errors.Is(err, http.ErrServerClosed) {
+			err = nil
+		}
+		failed <- err
+	}()
+	lineCtx, stopLine := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLine()
+	line := make(chan struct{})
+	go func() {
+		_ = p.gate.Run(lineCtx)
+		close(line)
+	}()
+	p.gate.SetReady(true)
+	p.log.Info("sluice is open", "version", thisBuild().Version,
+		"visitors", p.visitors.Addr().String(), "operators", p.operators.Addr().String(), "rooms", p.gate.Names())
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	p.mu.Lock()
+	shutdown := p.config.Shutdown
+	p.mu.Unlock()
+	p.gate.SetReady(false)
+	p.log.Info("stopping", "delay", shutdown.Delay.String(), "timeout", shutdown.Timeout.String())
+	if err == nil {
+		time.Sleep(shutdown.Delay)
+	}
+	end, cancel := context.WithTimeout(context.Background(), shutdown.Timeout)
+	defer cancel()
+	if e := p.server.Shutdown(end); e != nil {
+		p.log.Warn("requests were cut off at the deadline", "error", e)
+	}
+	_ = p.gate.Close(end)
+	stopLine()
+	<-line
+	_ = p.admin.Shutdown(end)
+	if e := p.store.Close(); e != nil {
+		p.log.Warn("the store did not close", "error", e)
+	}
+	p.log.Info("stopped")
+	return err
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/sluicegate/sluice/gate/config"
+)
+
+func newServeCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Stand in front of a site",
+		Long: `Stand in front of a site.
+
+  sluice serve --origin http://127.0.0.1:3000
+
+is enough to start: one room for every path, in memory, 10 visitors a second.
+With -c everything comes from a file; flags win over the environment
+(SLUICE_LISTEN, SLUICE_ADMIN, SLUICE_ORIGIN, ...), which wins over the file.`,
+		Args: cobra.NoArgs,
+	}
+	f := cmd.Flags()
+	f.StringVarP(&file, "config", "c", "", "configuration `FILE`; env SLUICE_CONFIG")
+	f.String("listen", "", "`ADDR` for visitors (default :8080)")
+	f.String("admin", "", "`ADDR` for operators (default 127.0.0.1:9090)")
+	f.String("origin", "", "`URL` of the site behind")
+	f.String("rate", "", "visitors let in per time, such as 600/m, when there is no file with rooms (default "+config.DefaultRate+")")
+	f.String("max-active", "", "most visitors inside at once, when there is no file with rooms")
+	f.String("store", "", "where the line lives: memory, or redis://HOST:PORT (default memory)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		load := func() (*config.Config, error) {
+			return config.Load(config.Source{File: configFile(file), Flags: givenFlags(f), Env: os.LookupEnv})
+		}
+		c, err := load()
+		if err != nil {
+			return exitError{exitUsage, err}
+		}
+		log := newLogger(c.Log)
+		p, err := newProcess(c, log, load)
+		if err != nil {
+			return err
+		}
+		hup := make(chan os.Signal, 1)
+		signal.Notify(hup, syscall.SIGHUP)
+		defer signal.Stop(hup)
+		go func() {
+			for range hup {
+				_ = p.reload(cmd.Context()) // logged where it happens
+			}
+		}()
+		return p.run(cmd.Context())
+	}
+	return cmd
+}
+
+// givenFlags are the values of the flags that were given, but for the file's.
+func givenFlags(f *pflag.FlagSet) map[string]string {
+	given := make(map[string]string)
+	f.Visit(func(flag *pflag.Flag) {
+		if flag.Name != "config" {
+			given[flag.Name] = flag.Value.String()
+		}
+	})
+	return given
+}
+
+func newLogger(c config.Log) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.Level}
+	if c.Format == "text" {
+		return slog.New(slog.NewTextHandler(os.Stderr, options))
+	}
+	return slog.New(slog.NewJSONHandler(os.Stderr, options))
+}
+
+// reload reads the configuration again and applies what can be applied while
+// running. A bad one is refused, logged and leaves everything as it was.
+func (p *process) reload(context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c, err := p.load()
+	if err == nil {
+		if c.SecretGenerated && p.config.SecretGenerated {
+			c.Secrets = p.config.Secrets
+		}
+		if what := needsRestart(p.config, c); what != "" {
+			err = fmt.Errorf("%s changed, which takes a restart; nothing was applied", what)
+		}
+	}
+	if err == nil {
+		err = p.gate.Apply(c)
+	}
+	p.metrics.ConfigReload(err == nil, time.Now())
+	if err != nil {
+		p.log.Error("the configuration was not reloaded; the old one stays in force", "error", err)
+		return err
+	}
+	p.config = c
+	p.metrics.SetRooms(p.gate.Names())
+	p.setAdmin(c)
+	p.log.Info("the configuration was reloaded", "rooms", len(c.Rooms))
+	return nil
+}
+
+// needsRestart names what a running process cannot change.
+func needsRestart(old, c *config.Config) string {
+	switch {
+	case old.Listen != c.Listen:
+		return "listen"
+	case old.Admin.Listen != c.Admin.Listen:
+		return "admin.listen"
+	case old.Store != c.Store:
+		return "store"
+	case old.Log != c.Log:
+		return "log"
+	case old.Origin.MaxConns != c.Origin.MaxConns:
+		return "origin.max_conns"
+	}
+	return ""
+}

@@ -1,0 +1,145 @@
+package gate
+
+import (
+	"bytes"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/sluicegate/sluice/metrics"
+	"github.com/sluicegate/sluice/queue"
+)
+
+// apiPath is what a request for the visitor API names after /.sluice/.
+type apiPath []byte
+
+var apiPrefix = []byte("/.sluice")
+
+// visitorAPI tells whether a request is for the gate itself.
+func (x *exchange) visitorAPI() (apiPath, bool) {
+	path, _, _ := bytes.Cut(x.target, []byte("?"))
+	if i := bytes.Index(path, []byte("://")); i > 0 && path[0] != '/' { // absolute-form
+		path = path[i+3:]
+		slash := bytes.IndexByte(path, '/')
+		if slash < 0 {
+			return nil, false
+		}
+		path = path[slash:]
+	}
+	rest, ok := bytes.CutPrefix(path, apiPrefix)
+	if !ok || len(rest) > 0 && rest[0] != '/' {
+		return nil, false
+	}
+	return apiPath(rest), true
+}
+
+// answerAPI answers a request for the visitor API. None of it is ever forwarded.
+func (g *Gate) answerAPI(x *exchange, path apiPath) {
+	if string(path) == "/health" {
+		x.answerHealth()
+		return
+	}
+	name, ok := bytes.CutPrefix(path, []byte("/rooms/"))
+	room := x.site.byName[string(name)]
+	if !ok || room == nil {
+		x.outcome = metrics.Refuse
+		x.ownHeader()
+		x.problem(fasthttp.StatusNotFound, "there is no such room")
+		return
+	}
+	x.room = room
+	if x.isPreflight() {
+		x.answerPreflight()
+		return
+	}
+	x.takeInHand()
+	var a queue.Answer
+	switch string(x.method) {
+	case "GET":
+		a = x.askState(false)
+	case "POST":
+		a = x.askState(true)
+	case "DELETE":
+		x.leave()
+		return
+	default:
+		x.outcome = metrics.Refuse
+		x.ctx.Response.Header.Set("Allow", "GET, POST, DELETE")
+		x.ownHeader()
+		x.problem(fasthttp.StatusMethodNotAllowed, "the visitor API takes GET, POST and DELETE")
+		return
+	}
+	switch a.State {
+	case queue.Admitted:
+		x.outcome = metrics.Admit
+	case queue.Full, queue.Closed:
+		x.outcome = metrics.Closed
+	default:
+		x.outcome = metrics.Wait
+	}
+	x.waitingHeader(&a)
+	x.sendToken()
+	x.ctx.SetStatusCode(fasthttp.StatusOK)
+	x.json(&a, "")
+}
+
+// askState is where the visitor stands. Only with join does somebody who has
+// nothing join the line.
+func (x *exchange) askState(join bool) queue.Answer {
+	if x.hasPass() {
+		h := &x.hand
+		return queue.Answer{
+			Standing:  queue.Standing{State: queue.Admitted, Place: h.Place, Called: h.Called, Until: h.Until},
+			Waiting:   x.room.line.Waiting(),
+			PollAfter: x.room.line.Settings().PollMax,
+		}
+	}
+	if join && !x.isPrefetch() {
+		return x.askTurn(true)
+	}
+	if x.hand.isTicket() {
+		a := x.room.line.Poll(x.hand.ID, x.hand.Place, true, x.alive)
+		if a.State != queue.Used {
+			x.keep(&a)
+			return a
+		}
+		x.hand.drop()
+	}
+	return queue.Answer{
+		Standing:  queue.Standing{State: queue.None},
+		Waiting:   x.room.line.Waiting(),
+		PollAfter: x.room.line.Settings().PollMin,
+	}
+}
+
+// leave frees what the visitor holds. It is answered alike whether they held
+// anything or not.
+func (x *exchange) leave() {
+	x.outcome = metrics.Wait
+	h := &x.hand
+	if h.has {
+		if err := x.room.line.Leave(h.ID, h.Place, h.Until); err != nil {
+			x.outcome = metrics.Error
+			x.ctx.Response.Header.Set("Retry-After", "5")
+			x.ownHeader()
+			x.problem(fasthttp.StatusServiceUnavailable, "the line cannot be reached; nothing was changed")
+			return
+		}
+	}
+	h.end = !h.byHeader && x.fields.cookie > 0
+	x.ownHeader()
+	x.sendToken()
+	x.ctx.SetStatusCode(fasthttp.StatusNoContent)
+}
+
+// answerHealth is for load balancers whose probe of the site would join the line.
+func (x *exchange) answerHealth() {
+	x.ownHeader()
+	x.outcome = metrics.Ungated
+	if err := x.gate.Ready(); err != nil {
+		x.problem(fasthttp.StatusServiceUnavailable, err.Error())
+		return
+	}
+	x.ctx.SetStatusCode(fasthttp.StatusOK)
+	x.ctx.Response.Header.SetContentType("text/plain; charset=utf-8")
+	x.ctx.SetBodyString("ok\n")
+}

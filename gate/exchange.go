@@ -1,0 +1,251 @@
+package gate
+
+import (
+	"bytes"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/sluicegate/sluice/gate/proxy"
+	"github.com/sluicegate/sluice/metrics"
+)
+
+// exchange is one request and what is found out about it. It is used again, so
+// nothing of it may be kept; its byte slices point into the request.
+type exchange struct {
+	gate *Gate
+	site *site
+	ctx  *fasthttp.RequestCtx
+	room *room // nil: none
+	hand hand
+
+	method, host, target []byte
+	fields               fields
+	client               netip.Addr
+	trusted              bool // the peer is a proxy that we believe
+	https                bool
+
+	outcome metrics.Outcome
+	request proxy.Request
+	answer  proxy.Answer
+	visitor [16]byte
+	list    []byte // X-Forwarded-For of a trusted peer
+	scratch []byte
+	started time.Time
+}
+
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+func (x *exchange) begin(g *Gate, ctx *fasthttp.RequestCtx) {
+	x.gate, x.site, x.ctx = g, g.site.Load(), ctx
+	x.started = time.Now()
+	x.outcome = metrics.Refuse
+}
+
+// end counts the request and gives the exchange back.
+func (x *exchange) end() {
+	x.gate.metrics.Request(x.outcome, x.ctx.Response.StatusCode())
+	x.gate.metrics.RequestDuration(x.outcome, time.Since(x.started).Seconds())
+	list, scratch := x.list[:0], x.scratch[:0]
+	answer := x.answer // keeps its buffer
+	*x = exchange{list: list, scratch: scratch, answer: answer}
+	exchanges.Put(x)
+}
+
+// read finds out what the request says, in one pass over its header.
+func (x *exchange) read() {
+	h := &x.ctx.Request.Header
+	x.method, x.target = h.Method(), h.RequestURI()
+	x.fields.read(h.RawHeaders())
+	x.host = x.fields.host
+	remote := remoteAddr(x.ctx.RemoteAddr())
+	x.client, x.trusted = x.site.trust.Resolve(remote, x.fields.forwardedFor[:x.fields.forwarded])
+	x.https = x.site.secure || x.site.trust.HTTPS(remote, x.fields.forwardedProto, x.ctx.IsTLS())
+}
+
+func remoteAddr(a net.Addr) netip.Addr {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+func (x *exchange) isGet() bool { return string(x.method) == "GET" || string(x.method) == "HEAD" }
+
+// isNavigation tells whether a person looks at the answer. Browsers say so; of
+// others, whoever wants HTML is taken for one, unless a script says that it asks.
+func (x *exchange) isNavigation() bool {
+	f := &x.fields
+	if f.fetchMode != nil {
+		return string(f.fetchMode) == "navigate"
+	}
+	form := string(x.method) == "POST" && isForm(f.contentType)
+	return (string(x.method) == "GET" || form) && f.wantsHTML && !f.requestedWith
+}
+
+func isForm(contentType []byte) bool {
+	kind, _, _ := bytes.Cut(contentType, []byte(";"))
+	kind = bytes.TrimSpace(kind)
+	for _, form := range [...]string{"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"} {
+		if equalFold(kind, form) {
+			return true
+		}
+	}
+	return false
+}
+
+// isPrefetch tells whether the browser asks before anybody wanted to.
+func (x *exchange) isPrefetch() bool { return x.fields.prefetch }
+
+// isPreflight tells whether a browser asks for leave to send the real request.
+func (x *exchange) isPreflight() bool {
+	return string(x.method) == "OPTIONS" && x.fields.origin != nil && x.fields.accessMethod != nil
+}
+
+// fields are the header fields that the gate looks at.
+type fields struct {
+	host, token, fetchMode, contentType, acceptLanguage []byte
+	origin, accessMethod, accessHeaders                 []byte
+	referer, forwardedProto                             []byte
+	cookies, forwardedFor                               [8][]byte
+	cookie, forwarded                                   int
+	wantsHTML, requestedWith, prefetch, gzip            bool
+}
+
+// read goes over raw header lines, which Validate has found to be well-formed.
+func (f *fields) read(raw []byte) {
+	for len(raw) > 0 {
+		var line []byte
+		if end := bytes.IndexByte(raw, '\n'); end >= 0 {
+			line, raw = raw[:end], raw[end+1:]
+		} else {
+			line, raw = raw, nil
+		}
+		colon := bytes.IndexByte(line, ':')
+		if colon <= 0 {
+			continue
+		}
+		f.take(line[:colon], bytes.Trim(line[colon+1:], " \t\r"))
+	}
+}
+
+// take keeps one field. The length of the name is looked at first: it tells most
+// names apart.
+func (f *fields) take(name, value []byte) {
+	switch len(name) {
+	case 4:
+		if equalFold(name, "host") {
+			f.host = value
+		}
+	case 5:
+		if equalFold(name, "x-moz") {
+			f.prefetch = f.prefetch || containsFold(value, "prefetch")
+		}
+	case 6:
+		switch {
+		case equalFold(name, "cookie"):
+			if f.cookie < len(f.cookies) {
+				f.cookies[f.cookie] = value
+				f.cookie++
+			}
+		case equalFold(name, "accept"):
+			f.wantsHTML = f.wantsHTML || containsFold(value, "text/html")
+		case equalFold(name, "origin"):
+			f.origin = value
+		}
+	case 7:
+		switch {
+		case equalFold(name, "referer"):
+			f.referer = value
+		case equalFold(name, "purpose"):
+			f.prefetch = f.prefetch || containsFold(value, "prefetch")
+		}
+	case 11:
+		if equalFold(name, "sec-purpose") {
+			f.prefetch = f.prefetch || containsFold(value, "prefetch") || containsFold(value, "prerender")
+		}
+	case 12:
+		switch {
+		case equalFold(name, "sluice-token"):
+			f.token = value
+		case equalFold(name, "content-type"):
+			f.contentType = value
+		}
+	case 14:
+		if equalFold(name, "sec-fetch-mode") {
+			f.fetchMode = value
+		}
+	case 15:
+		switch {
+		case equalFold(name, "accept-encoding"):
+			f.gzip = acceptsGzip(value)
+		case equalFold(name, "accept-language"):
+			f.acceptLanguage = value
+		case equalFold(name, "x-forwarded-for"):
+			if f.forwarded < len(f.forwardedFor) {
+				f.forwardedFor[f.forwarded] = value
+				f.forwarded++
+			}
+		}
+	case 16:
+		if equalFold(name, "x-requested-with") {
+			f.requestedWith = true
+		}
+	case 17:
+		if equalFold(name, "x-forwarded-proto") {
+			f.forwardedProto = value
+		}
+	case 29:
+		if equalFold(name, "access-control-request-method") {
+			f.accessMethod = value
+		}
+	case 30:
+		if equalFold(name, "access-control-request-headers") {
+			f.accessHeaders = value
+		}
+	}
+}
+
+// acceptsGzip tells whether a browser takes gzip; a weight of 0 says that it does not.
+func acceptsGzip(value []byte) bool {
+	for len(value) > 0 {
+		var item []byte
+		item, value, _ = bytes.Cut(value, []byte(","))
+		coding, weight, _ := bytes.Cut(item, []byte(";"))
+		if !equalFold(bytes.TrimSpace(coding), "gzip") {
+			continue
+		}
+		weight = bytes.TrimSpace(weight)
+		return !bytes.HasPrefix(weight, []byte("q=0")) || len(bytes.Trim(weight[3:], ".0")) > 0
+	}
+	return false
+}
+
+// equalFold compares with a word in lower case.
+func equalFold(b []byte, word string) bool {
+	if len(b) != len(word) {
+		return false
+	}
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != word[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// containsFold looks for a word in lower case.
+func containsFold(b []byte, word string) bool {
+	for i := 0; i+len(word) <= len(b); i++ {
+		if equalFold(b[i:i+len(word)], word) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,140 @@
+package gate
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"time"
+	"unsafe"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/sluicegate/sluice/gate/page"
+	"github.com/sluicegate/sluice/gate/proxy"
+	"github.com/sluicegate/sluice/metrics"
+	"github.com/sluicegate/sluice/queue"
+)
+
+// forward takes the request to the origin, and the answer back with the token
+// that is to be given.
+func (x *exchange) forward(outcome metrics.Outcome) {
+	x.outcome = outcome
+	r := &x.request
+	*r = proxy.Request{Client: x.client, Proto: "http"}
+	if x.https {
+		r.Proto = "https"
+	}
+	if x.trusted {
+		r.ForwardedFor = x.forwardedFor()
+	}
+	if x.room != nil {
+		r.Room, r.Visitor = x.room.name, x.visitorName()
+		h := &x.hand
+		line, id, place, called, until := x.room.line, h.ID, h.Place, h.Called, h.Until
+		r.Use = func() { line.Use(id, place, called, until, false) }
+	}
+	sent := time.Now()
+	err := x.site.proxy.Forward(x.ctx, r, &x.answer)
+	if err != nil {
+		x.originFailed(err)
+		return
+	}
+	x.gate.metrics.OriginDuration(time.Since(sent).Seconds())
+	if x.room == nil {
+		return
+	}
+	x.obeyOrigin(x.answer.Session)
+	if x.hand.give || x.hand.end {
+		if x.answer.Cacheable {
+			proxy.MakePrivate(x.ctx)
+		}
+		x.sendToken()
+	}
+}
+
+// visitorName is what the origin knows the visitor by, the same for as long as
+// they are admitted.
+func (x *exchange) visitorName() string {
+	var id [8]byte
+	for i := range id {
+		id[i] = byte(x.hand.ID >> (56 - 8*i))
+	}
+	hex.Encode(x.visitor[:], id[:])
+	return unsafe.String(&x.visitor[0], len(x.visitor)) // read before the exchange is used again
+}
+
+// forwardedFor is what a trusted peer said of who stands behind it.
+func (x *exchange) forwardedFor() []byte {
+	x.list = x.list[:0]
+	for i, value := range x.fields.forwardedFor[:x.fields.forwarded] {
+		if i > 0 {
+			x.list = append(x.list, ", "...)
+		}
+		x.list = append(x.list, value...)
+	}
+	return x.list
+}
+
+// maxExtend is the longest idle time that an origin can ask for.
+const maxExtend = time.Hour
+
+// obeyOrigin does what the origin asks for with Sluice-Session.
+func (x *exchange) obeyOrigin(wish []byte) {
+	if wish == nil {
+		return
+	}
+	h, line := &x.hand, x.room.line
+	verb, value, _ := bytes.Cut(wish, []byte("="))
+	switch string(verb) {
+	case "release":
+		if err := line.Leave(h.ID, h.Place, h.Until); err != nil {
+			x.gate.log.Warn("a visitor's slot could not be freed; it ends with the session", "room", x.room.name, "error", err)
+			return
+		}
+		h.give, h.end = false, true
+	case "extend":
+		d, err := queue.ParseSpan(string(value))
+		if err != nil || d == 0 {
+			x.gate.log.Warn("the origin asked for something unknown", "room", x.room.name, "sluice_session", string(wish))
+			return
+		}
+		d = min(d, maxExtend)
+		until, err := line.Extend(h.ID, h.Place, h.Called, h.Until, d)
+		if err != nil {
+			x.gate.log.Warn("a session could not be extended", "room", x.room.name, "error", err)
+			return
+		}
+		if until > h.Until {
+			h.Until, h.Provisional = until, false
+			x.issue(max(d, line.Settings().Session))
+		}
+	default:
+		x.gate.log.Warn("the origin asked for something unknown", "room", x.room.name, "sluice_session", string(wish))
+	}
+}
+
+// originFailed answers for an origin that did not. What the visitor holds stays
+// good, and what they were just given goes out with the answer.
+func (x *exchange) originFailed(err error) {
+	status := fasthttp.StatusBadGateway
+	switch {
+	case errors.Is(err, proxy.ErrRequest), errors.Is(err, proxy.ErrClientBody):
+		x.refuse(fasthttp.StatusBadRequest)
+		return
+	case errors.Is(err, proxy.ErrTooLarge):
+		x.refuse(fasthttp.StatusRequestEntityTooLarge)
+		return
+	case errors.Is(err, proxy.ErrBusy):
+		status = fasthttp.StatusServiceUnavailable
+	case errors.Is(err, proxy.ErrTimeout):
+		status = fasthttp.StatusGatewayTimeout
+	}
+	x.outcome = metrics.Error
+	x.gate.metrics.OriginError(proxy.Kind(err))
+	x.gate.failures.warn(x.gate.log, "the origin did not answer", "kind", proxy.Kind(err), "error", err)
+	x.ctx.Response.Header.Set("Retry-After", "5")
+	x.own(status, page.Unavailable, "the origin did not answer; what you hold stays good")
+	if x.room != nil {
+		x.sendToken()
+	}
+}

@@ -1,0 +1,215 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/sluicegate/sluice/gate/config"
+	"github.com/sluicegate/sluice/gate/proxy"
+	"github.com/sluicegate/sluice/gate/route"
+	"github.com/sluicegate/sluice/metrics"
+	"github.com/sluicegate/sluice/queue"
+)
+
+// Gate answers visitors. Its handler is Handle; Run keeps its rooms going.
+type Gate struct {
+	store   queue.Store
+	metrics *metrics.Metrics
+	log     *slog.Logger
+	maxHeld int
+
+	site     atomic.Pointer[site] // what the configuration says, swapped as a whole
+	ready    atomic.Bool
+	failures failures
+
+	mu    sync.Mutex // guards changes of the configuration, and what follows
+	rooms map[string]*room
+	ctx   context.Context // of Run; nil before
+	lines sync.WaitGroup
+}
+
+// Options are what a gate works with beside its configuration.
+type Options struct {
+	Store   queue.Store
+	Metrics *metrics.Metrics // nil: nobody counts
+	Log     *slog.Logger     // nil: nobody listens
+	MaxHeld int              // most polls held at once
+}
+
+// New returns a gate for a configuration. It admits nobody before Run.
+func New(c *config.Config, o Options) (*Gate, error) {
+	if o.Metrics == nil {
+		o.Metrics = metrics.Discard()
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	g := &Gate{store: o.Store, metrics: o.Metrics, log: o.Log, maxHeld: o.MaxHeld, rooms: make(map[string]*room)}
+	if err := g.Apply(c); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// Handle answers one request.
+func (g *Gate) Handle(ctx *fasthttp.RequestCtx) {
+	x := exchanges.Get().(*exchange)
+	x.begin(g, ctx)
+	defer func() {
+		if p := recover(); p != nil {
+			g.log.Error("a request ended in a panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			x.broken()
+		}
+		x.end()
+	}()
+	g.decide(x)
+}
+
+// decide is what a request meets, in this order. Every step that answers returns.
+func (g *Gate) decide(x *exchange) {
+	if err := proxy.Validate(x.ctx); err != nil {
+		x.refuse(fasthttp.StatusBadRequest) // two parties could read it differently
+		return
+	}
+	x.read()
+	if api, ok := x.visitorAPI(); ok {
+		g.answerAPI(x, api)
+		return
+	}
+	index, verdict := x.site.table.Find(x.method, x.host, x.target, x.client)
+	switch verdict {
+	case route.Refused:
+		x.refuse(fasthttp.StatusBadRequest) // nobody can tell which room it means
+		return
+	case route.Ungated, route.Excepted:
+		x.forward(metrics.Ungated)
+		return
+	}
+	x.room = x.site.rooms[index]
+	if x.isPreflight() {
+		x.answerPreflight() // browsers send it without cookies, so it could never pass
+		return
+	}
+	x.takeInHand()
+	if x.hasPass() {
+		x.forward(metrics.Pass)
+		return
+	}
+	if x.isPrefetch() {
+		x.answerNone() // nobody asked for it, so it takes no place and no turn
+		return
+	}
+	a := x.askTurn(x.isNavigation())
+	if a.State == queue.Admitted {
+		x.forward(metrics.Admit)
+		return
+	}
+	x.answerWaiting(&a)
+}
+
+// askTurn asks the line for the holder of a ticket, or for somebody who has
+// nothing; with join the latter take a place. What they are given to keep is put
+// into their hand.
+func (x *exchange) askTurn(join bool) queue.Answer {
+	var a queue.Answer
+	if x.hand.isTicket() {
+		a = x.room.line.Poll(x.hand.ID, x.hand.Place, true, x.alive)
+	}
+	if !x.hand.isTicket() || a.State == queue.Used {
+		x.hand.drop()
+		id := queue.ID(rand.Uint64())
+		a = x.room.line.Join(id, join)
+		x.hand.ID = id
+	}
+	x.keep(&a)
+	return a
+}
+
+// Apply puts a configuration in force. Rooms that it keeps keep their lines. On an
+// error everything stays as it was.
+func (g *Gate) Apply(c *config.Config) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	old := g.site.Load()
+	s, err := g.newSite(c)
+	if err != nil {
+		return err
+	}
+	kept := make(map[string]*room)
+	for _, r := range s.rooms {
+		kept[r.name] = r
+		if was := g.rooms[r.name]; was != nil {
+			r.line, r.stop = was.line, was.stop
+			r.line.SetFile(r.settings)
+			continue
+		}
+		r.line = queue.NewLine(queue.LineConfig{
+			Room: r.name, Settings: r.settings, Store: g.store, Metrics: g.metrics, Log: g.log, MaxHeld: g.maxHeld,
+		})
+		g.startLine(r)
+	}
+	for name, was := range g.rooms {
+		if kept[name] == nil && was.stop != nil {
+			was.stop()
+		}
+	}
+	g.rooms = kept
+	g.site.Store(s)
+	if old != nil {
+		go old.close(c.Shutdown.Timeout)
+	}
+	return nil
+}
+
+// startLine lets a room's line go, once Run was called. g.mu is held.
+func (g *Gate) startLine(r *room) {
+	if g.ctx == nil {
+		return
+	}
+	ctx, stop := context.WithCancel(g.ctx)
+	r.stop = stop
+	g.lines.Go(func() { _ = r.line.Run(ctx) })
+}
+
+// Run keeps the rooms going until ctx ends, and what they gathered last is sent.
+func (g *Gate) Run(ctx context.Context) error {
+	g.mu.Lock()
+	g.ctx = ctx
+	for _, r := range g.rooms {
+		g.startLine(r)
+	}
+	g.mu.Unlock()
+	<-ctx.Done()
+	g.lines.Wait()
+	return ctx.Err()
+}
+
+// SetReady says whether load balancers should send visitors here.
+func (g *Gate) SetReady(ready bool) { g.ready.Store(ready) }
+
+// Ready returns nil when visitors may come, else why not.
+func (g *Gate) Ready() error {
+	if !g.ready.Load() {
+		return errNotReady
+	}
+	return nil
+}
+
+// Close ends tunnels and connections to the origin; those still in use when ctx
+// ends are cut.
+func (g *Gate) Close(ctx context.Context) error { return g.site.Load().proxy.Shutdown(ctx) }
+
+// close ends what a replaced configuration still holds, once nobody uses it.
+func (s *site) close(timeout time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	_ = s.proxy.Shutdown(ctx)
+}

@@ -1,0 +1,160 @@
+package gate
+
+import (
+	"time"
+
+	"github.com/sluicegate/sluice/gate/token"
+	"github.com/sluicegate/sluice/queue"
+)
+
+// hand is what a visitor brought, and what they are given instead.
+type hand struct {
+	token.Token
+	has      bool
+	byHeader bool // an app that keeps the token itself and gets no cookie
+	give     bool // the token is new and goes out with the answer
+	end      bool // the visitor left: the cookie is taken back
+	life     time.Duration
+}
+
+func (h *hand) isTicket() bool { return h.has && h.Kind == token.Ticket }
+func (h *hand) isPass() bool   { return h.has && h.Kind == token.Pass }
+func (h *hand) drop()          { h.Token, h.has, h.give = token.Token{}, false, false }
+
+// takeInHand reads the best valid token of the request: the header's, or else of
+// all cookies with our name a pass before a ticket and the earliest place.
+func (x *exchange) takeInHand() {
+	line := x.room.line
+	now := line.Time()
+	if x.fields.token != nil {
+		x.hand.byHeader = true
+		x.consider(x.fields.token, now)
+		return
+	}
+	tries := 0
+	for _, header := range x.fields.cookies[:x.fields.cookie] {
+		token.Find(header, x.room.cookie, func(value []byte) bool {
+			x.consider(value, now)
+			tries++
+			return tries < maxTries
+		})
+	}
+}
+
+// maxTries bounds how many cookies of one name are verified.
+const maxTries = 8
+
+// consider keeps a token if it is valid and better than the one in hand.
+func (x *exchange) consider(encoded []byte, now queue.Time) {
+	var t token.Token
+	if !x.site.ring.Verify(encoded, &t) || t.Room != x.room.id {
+		return
+	}
+	line := x.room.line
+	if now < t.Issued {
+		line.HearToken(t.Issued)
+		now = line.Time()
+	}
+	life := queue.TicketLife(line.Settings().KeepPlace)
+	switch {
+	case t.Kind == token.Pass && t.Until > now:
+	case (t.Kind == token.Ticket || t.Provisional) && t.Issued.Add(life) >= now:
+		t.Kind = token.Ticket // a pass that nobody came with in time is a ticket
+	default:
+		return
+	}
+	h := &x.hand
+	if !h.has || t.Kind > h.Kind || t.Kind == h.Kind && t.Place < h.Place {
+		h.Token, h.has = t, true
+	}
+}
+
+// hasPass tells whether the visitor is admitted. Nothing is asked of the store.
+func (x *exchange) hasPass() bool {
+	h := &x.hand
+	if !h.isPass() {
+		return false
+	}
+	renewed, gone := x.room.line.Use(h.ID, h.Place, h.Called, h.Until, h.Provisional)
+	if gone {
+		h.drop()
+		return false
+	}
+	if renewed > 0 {
+		h.Until, h.Provisional = renewed, false
+		x.issue(x.room.line.Settings().Session)
+	}
+	return true
+}
+
+// keep puts into the visitor's hand what an answer of the line gives them.
+func (x *exchange) keep(a *queue.Answer) {
+	h := &x.hand
+	set := x.room.line.Settings()
+	switch {
+	case a.State == queue.Admitted:
+		if a.Claimed {
+			x.room.line.JudgeEstimate(int64(h.Low), int64(h.High), &a.Standing)
+		}
+		h.Kind, h.Provisional = token.Pass, a.Provisional
+		h.Place, h.Called, h.Until = a.Place, a.Called, a.Until
+		h.Low, h.High = 0, 0
+		x.issue(set.Session)
+	case a.Place > 0: // waiting, or the room is closed and the place is kept
+		fresh := !h.has
+		old := h.has && x.room.line.Time().Sub(h.Issued) > set.KeepPlace/6
+		h.Kind, h.Provisional, h.Until, h.Called = token.Ticket, false, 0, 0
+		h.Place = a.Place
+		if fresh || old {
+			x.promise(a)
+			x.issue(set.KeepPlace)
+		}
+	}
+}
+
+// promise notes the first estimate that a visitor is told, to judge it by.
+func (x *exchange) promise(a *queue.Answer) {
+	if !a.Estimated || x.hand.High > 0 {
+		return
+	}
+	waited := int64(x.room.line.Time().Sub(a.Place) / time.Second)
+	const most = 1<<16 - 1
+	x.hand.Low = uint16(min(max(waited, 0)+a.Estimate.Low, most))
+	x.hand.High = uint16(min(max(waited, 0)+a.Estimate.High, most))
+}
+
+// issue has the token in hand sent with the answer.
+func (x *exchange) issue(life time.Duration) {
+	h := &x.hand
+	h.Room = x.room.id
+	h.Generation = x.room.line.Generation()
+	h.Issued = x.room.line.Time()
+	h.has, h.give, h.life = true, true, life
+}
+
+// sendToken puts the token that is to be given, if any, into the answer.
+func (x *exchange) sendToken() {
+	h := &x.hand
+	if !h.give && !h.end {
+		return
+	}
+	out := x.scratch[:0]
+	if h.byHeader {
+		if h.give {
+			out = x.site.ring.Append(out, &h.Token)
+			x.ctx.Response.Header.SetBytesV("Sluice-Token", out)
+		}
+		x.scratch = out
+		return
+	}
+	out = append(out, x.room.cookie...)
+	out = append(out, '=')
+	if h.give {
+		out = x.site.ring.Append(out, &h.Token)
+	} else {
+		h.life = 0
+	}
+	out = append(out, x.room.cookieTail(x.https, h.life)...)
+	x.ctx.Response.Header.AddBytesV("Set-Cookie", out)
+	x.scratch = out
+}

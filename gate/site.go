@@ -1,0 +1,134 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicegate/sluice/gate/config"
+	"github.com/sluicegate/sluice/gate/page"
+	"github.com/sluicegate/sluice/gate/peer"
+	"github.com/sluicegate/sluice/gate/proxy"
+	"github.com/sluicegate/sluice/gate/route"
+	"github.com/sluicegate/sluice/gate/token"
+	"github.com/sluicegate/sluice/queue"
+)
+
+var errNotReady = errors.New("not ready: starting or stopping")
+
+// site is what a configuration means for requests. It does not change.
+type site struct {
+	table   *route.Table
+	rooms   []*room
+	byName  map[string]*room
+	ring    *token.Ring
+	trust   *peer.Trust
+	proxy   *proxy.Proxy
+	secure  bool     // visitors use https whatever the hop says
+	origins []string // whose scripts may use gated paths
+	plain   *page.Page
+}
+
+// room is one room as requests see it.
+type room struct {
+	name     string
+	id       uint32 // stands in tokens
+	settings queue.Settings
+	line     *queue.Line
+	stop     func()
+
+	cookie       []byte // name
+	cookieDomain string
+	entry        string
+	status       int
+
+	pages *page.Page // without the operator's message
+	mu    sync.Mutex
+	look  atomic.Pointer[look]
+}
+
+// look is how a room shows itself while the operator's message stays the same.
+type look struct {
+	message string
+	json    []byte // of message
+	page    *page.Page
+}
+
+func (g *Gate) newSite(c *config.Config) (*site, error) {
+	s := &site{byName: make(map[string]*room), secure: c.HTTPS == "always", origins: c.CORSOrigins}
+	var err error
+	if s.ring, err = token.NewRing(c.Secrets); err != nil {
+		return nil, err
+	}
+	for i := range c.Rooms {
+		r, err := newRoom(&c.Rooms[i])
+		if err != nil {
+			return nil, err
+		}
+		s.rooms = append(s.rooms, r)
+		s.byName[r.name] = r
+	}
+	if s.table, err = route.New(c.Routes()); err != nil {
+		return nil, err
+	}
+	if s.plain, err = page.New(page.Config{}); err != nil {
+		return nil, err
+	}
+	s.trust = peer.NewTrust(c.TrustedProxies)
+	s.proxy, err = proxy.New(proxy.Config{
+		URLs:           c.Origin.URLs,
+		ConnectTimeout: c.Origin.ConnectTimeout,
+		HeaderTimeout:  c.Origin.HeaderTimeout,
+		MaxConns:       c.Origin.MaxConns,
+		Failed:         func(err error) { g.metrics.OriginError(proxy.Kind(err)) },
+	})
+	return s, err
+}
+
+func newRoom(c *config.Room) (*room, error) {
+	r := &room{
+		name: c.Name, id: token.RoomID(c.Name), settings: c.Settings,
+		cookie: []byte("sluice-" + c.Name), cookieDomain: c.CookieDomain,
+		entry: c.Page.Entry, status: c.Page.Status,
+	}
+	var err error
+	r.pages, err = page.New(page.Config{Room: c.Name, Template: c.Page.Template, KeepPlace: c.Settings.KeepPlace})
+	if err != nil {
+		return nil, fmt.Errorf("room %q: %w", c.Name, err)
+	}
+	return r, nil
+}
+
+// shown returns how the room looks with the message in force.
+func (r *room) shown() *look {
+	message := r.line.Settings().Message
+	if l := r.look.Load(); l != nil && l.message == message {
+		return l
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := &look{message: message, json: appendJSONString(nil, message), page: r.pages}
+	if p, err := r.pages.WithMessage(message); err == nil {
+		l.page = p
+	}
+	r.look.Store(l)
+	return l
+}
+
+// cookieTail is what follows a token in Set-Cookie.
+func (r *room) cookieTail(secure bool, life time.Duration) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "; Path=/; Max-Age=%d; HttpOnly", int64(life.Seconds()))
+	if r.cookieDomain != "" {
+		b.WriteString("; Domain=" + r.cookieDomain)
+	}
+	if secure {
+		b.WriteString("; SameSite=None; Secure")
+	} else {
+		b.WriteString("; SameSite=Lax")
+	}
+	return b.String()
+}
