@@ -333,7 +333,9 @@ func (w *writer) reset() {
 }
 
 func (w *writer) path(out, src []byte) {
-	for i := 0; i < len(src) && !w.cut; {
+	var before, is int // 1: no character, 2: something that may be skipped
+	for i := 0; i < len(src) && !w.cut; before = is {
+		is = 0
 		c := src[i]
 		if c < utf8.RuneSelf {
 			if kind[c] == plain && w.open && !w.param && w.n < len(out) {
@@ -342,26 +344,35 @@ func (w *writer) path(out, src []byte) {
 				w.only = false
 			} else {
 				w.ascii(out, c)
+				if c < ' ' || c == 0x7f {
+					is = 2
+				}
 			}
 			i++
-			continue
-		}
-		r, n := decodeLenient(src[i:])
-		i += n
-		switch {
-		case r < 0:
-			w.skip(out)
-		case r < utf8.RuneSelf && w.strict:
-			w.skip(out)
-		case r < utf8.RuneSelf:
-			w.doubt = true
-			if r == '/' {
-				r = '\\'
+		} else {
+			r, n := decodeLenient(src[i:])
+			i += n
+			switch {
+			case r < 0:
+				is = 1
+				w.skip(out)
+			case r < utf8.RuneSelf && w.strict:
+				w.skip(out)
+			case r < utf8.RuneSelf:
+				w.doubt = true
+				if r == '/' {
+					r = '\\'
+				}
+				w.folded(out, byte(r))
+			default:
+				if f := fold(r); f != "" && f[0] <= gone {
+					is = 2
+				}
+				w.rune(out, r)
 			}
-			w.folded(out, byte(r))
-		default:
-			w.rune(out, r)
 		}
+		// Skipped from amid a character it leaves a whole one: see mixed.
+		w.cut = w.cut || before+is == 3
 	}
 	w.border(out)
 }
