@@ -55,22 +55,21 @@ func openGate(t *testing.T, edit func(*aGate)) *aGate {
 	return g
 }
 
-// run runs a command line and returns what it prints, with times made alike.
-func run(t *testing.T, cmd *cobra.Command, args ...string) (string, error) {
+// runCommand runs a command line and returns what it prints, with times made alike.
+func runCommand(t *testing.T, cmd *cobra.Command, args ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
 	cmd.SetArgs(args)
 	cmd.SetOut(&out)
 	cmd.SetErr(io.Discard)
 	err := cmd.ExecuteContext(t.Context())
-	text := regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC`).ReplaceAllString(out.String(), "THEN")
-	return regexp.MustCompile(` +\n`).ReplaceAllString(text, "\n"), err
+	return regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC`).ReplaceAllString(out.String(), "THEN"), err
 }
 
 // room runs a command line that succeeds.
 func (g *aGate) room(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := run(t, newRoomCommand(), append(args, "--admin", g.url)...)
+	out, err := runCommand(t, newRoomCommand(), append(args, "--admin", g.url)...)
 	if err != nil {
 		t.Errorf("sluice room %q: %v", args, err)
 	}
@@ -80,7 +79,7 @@ func (g *aGate) room(t *testing.T, args ...string) string {
 // fails runs a command line that fails.
 func (g *aGate) fails(t *testing.T, code int, want string, args ...string) {
 	t.Helper()
-	out, err := run(t, newRoomCommand(), append(args, "--admin", g.url)...)
+	out, err := runCommand(t, newRoomCommand(), append(args, "--admin", g.url)...)
 	if err == nil {
 		t.Fatalf("sluice room %q succeeds and prints %s", args, out)
 	}
@@ -204,7 +203,7 @@ func TestRoomUsage(t *testing.T) {
 	g.fails(t, 2, "accepts 1 arg(s), received 0\nUsage: room show NAME [flags]", "show")
 	g.fails(t, 2, "requires at least 2 arg(s), only received 1\nUsage: room set NAME KEY=VALUE... [flags]", "set", "drop")
 	g.fails(t, 2, "unknown flag: --jsn\nSee room list --help", "list", "--jsn")
-	out, err := run(t, newRoomCommand())
+	out, err := runCommand(t, newRoomCommand())
 	if err != nil || !strings.Contains(out, "sluice room set drop mode=hold") {
 		t.Errorf("the help says %s, %v", out, err)
 	}
@@ -242,11 +241,11 @@ the gate at GATE answers 401: the token is not one of this gate's
 Give one with --token-file FILE or in SLUICE_TOKEN; the gate's are listed in its admin.tokens_file.`, "list")
 
 	for _, text := range []string{"", "\n", "two\nlines", "two words", "schlüssel"} {
-		if _, err := run(t, newRoomCommand(), "list", "--admin", g.url, "--token-file", file(text)); exitCode(err) != 2 || strings.Contains(err.Error(), "lines") && text == "two\nlines" && strings.Contains(err.Error(), text) {
+		if _, err := runCommand(t, newRoomCommand(), "list", "--admin", g.url, "--token-file", file(text)); exitCode(err) != 2 || strings.Contains(err.Error(), "lines") && text == "two\nlines" && strings.Contains(err.Error(), text) {
 			t.Errorf("token file %q: %v", text, err)
 		}
 	}
-	if _, err := run(t, newRoomCommand(), "list", "--admin", g.url, "--token-file", "/nonexistent/token"); exitCode(err) != 2 {
+	if _, err := runCommand(t, newRoomCommand(), "list", "--admin", g.url, "--token-file", "/nonexistent/token"); exitCode(err) != 2 {
 		t.Errorf("no token file: %v", err)
 	}
 }
@@ -262,7 +261,7 @@ func TestRoomOfAGateThatIsNotThere(t *testing.T) {
 	g.fails(t, 1, `
 cannot reach the gate's admin listener at GATE: connection refused
 Is the gate running there (sluice serve)? Name another address with --admin ADDR or SLUICE_ADMIN.`, "list")
-	_, err = run(t, newRoomCommand(), "list", "--admin", g.url)
+	_, err = runCommand(t, newRoomCommand(), "list", "--admin", g.url)
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("the cause is lost: %v", err)
 	}
@@ -271,14 +270,16 @@ Is the gate running there (sluice serve)? Name another address with --admin ADDR
 func TestRoomAsksAStranger(t *testing.T) {
 	g := openGate(t, nil)
 	for name, answer := range map[string]http.HandlerFunc{
-		"a shop":       func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Type", "text/html") },
-		"a redirect":   func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://elsewhere.invalid/", http.StatusFound) },
+		"a shop": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Type", "text/html") },
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://elsewhere.invalid/", http.StatusFound)
+		},
 		"half a story": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(answer)
 			defer server.Close()
-			_, err := run(t, newRoomCommand(), "list", "--admin", server.URL)
+			_, err := runCommand(t, newRoomCommand(), "list", "--admin", server.URL)
 			if exitCode(err) != 1 || !strings.Contains(err.Error(), "but not as a gate's admin listener does\nIs it the visitors' address?") {
 				t.Errorf("%v", err)
 			}
@@ -356,13 +357,13 @@ func TestAdminURL(t *testing.T) {
 func TestHealthcheck(t *testing.T) {
 	g := openGate(t, nil)
 	t.Setenv("SLUICE_ADMIN", g.url)
-	out, err := run(t, newHealthcheckCommand())
+	out, err := runCommand(t, newHealthcheckCommand())
 	same(t, out, "ready\n")
 	if err != nil {
 		t.Error(err)
 	}
 	g.ready = errors.New("stopping")
-	out, err = run(t, newHealthcheckCommand())
+	out, err = runCommand(t, newHealthcheckCommand())
 	if exitCode(err) != 1 || out != "" {
 		t.Errorf("exit %d, out %q", exitCode(err), out)
 	}
@@ -370,10 +371,10 @@ func TestHealthcheck(t *testing.T) {
 
 	shop := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer shop.Close()
-	if _, err := run(t, newHealthcheckCommand(), "--admin", shop.URL); exitCode(err) != 1 {
+	if _, err := runCommand(t, newHealthcheckCommand(), "--admin", shop.URL); exitCode(err) != 1 {
 		t.Errorf("anything that answers 200 is taken for a gate: %v", err)
 	}
-	if _, err := run(t, newHealthcheckCommand(), "now"); exitCode(err) != 2 {
+	if _, err := runCommand(t, newHealthcheckCommand(), "now"); exitCode(err) != 2 {
 		t.Errorf("bad usage: %v", err)
 	}
 }
