@@ -356,7 +356,8 @@ func (w *writer) path(out, src []byte) {
 			case r < 0:
 				is = 1
 				w.skip(out)
-			case r < utf8.RuneSelf && w.strict:
+			case n != utf8.RuneLen(r) && w.strict:
+				is = 1
 				w.skip(out)
 			case r < utf8.RuneSelf:
 				w.doubt = true
@@ -365,6 +366,7 @@ func (w *writer) path(out, src []byte) {
 				}
 				w.folded(out, byte(r))
 			default:
+				w.doubt = w.doubt || n != utf8.RuneLen(r)
 				if f := fold(r); f != "" && f[0] <= gone {
 					is = 2
 				}
