@@ -238,8 +238,11 @@ func (s *skeleton) under(segments []string) bool {
 	return true
 }
 
+// sameSegment tells whether a segment may be read as one of a room's path. What
+// room paths cannot hold is skipped; a stop may also be a space or the end.
 func sameSegment(got []byte, want string) bool {
-	i := 0
+	i := 0      // of want
+	spared := 0 // stops since the last character, any of which may be a space
 	for _, c := range got {
 		switch {
 		case c == gone || c == '%':
@@ -247,14 +250,20 @@ func sameSegment(got []byte, want string) bool {
 			if i == len(want) {
 				return true
 			}
-			if want[i] == ' ' {
-				i++
-			}
+			spared++
 		case i == len(want) && (c == '.' || c == ' '): // dropped at the end
-		case i == len(want) || want[i] != c:
-			return false
 		default:
+			for i < len(want) && want[i] == ' ' && c != ' ' && spared > 0 {
+				i++
+				spared--
+			}
+			if i == len(want) || want[i] != c {
+				return false
+			}
 			i++
+			if c != ' ' {
+				spared = 0
+			}
 		}
 	}
 	return i == len(want)
