@@ -444,8 +444,7 @@ func (w *writer) ascii(out []byte, c byte) {
 		w.cut = w.cut || w.percent && (c < ' ' || c == 0x7f) // see broken
 	case c == ';':
 		w.param, w.params = true, true
-	case c == '$' && w.open && bytes.HasSuffix(out[w.start:w.n], []byte("::")):
-		w.n -= 2 // an NTFS stream of the same file
+	case c == '$' && w.stream(out):
 		w.only = len(bytes.Trim(out[w.start+1:w.n], vague)) == 0
 		w.param, w.params = true, true
 	case c == ' ' || c == '+':
@@ -464,6 +463,25 @@ func (w *writer) ascii(out []byte, c byte) {
 func (w *writer) skip(out []byte) {
 	w.cut = w.cut || w.param && w.percent // see broken
 	w.put(out, gone)
+}
+
+// stream takes "::" off the segment: after it, '$' names an NTFS stream of the
+// same file.
+func (w *writer) stream(out []byte) bool {
+	colons := 0
+	for i := w.n - 1; i > w.start; i-- {
+		switch out[i] {
+		case stop, gone, '%':
+		case ':':
+			if colons++; colons == 2 {
+				w.n = i
+				return true
+			}
+		default:
+			return false
+		}
+	}
+	return false
 }
 
 // put adds to the current segment.
