@@ -26,7 +26,8 @@ type conn struct {
 	peek   func(fd uintptr) bool
 	quiet  bool // what peek found: nothing to read, and not closed
 	buf    []byte
-	r, w   int // buf[r:w] was received and not yet used
+	small  []byte // what buf was before enlarge
+	r, w   int    // buf[r:w] was received and not yet used
 	idle   time.Time
 	reused bool
 
@@ -112,15 +113,32 @@ func (c *conn) head() (b []byte, got bool, err error) {
 			if len(c.buf) >= maxHead {
 				return nil, true, fmt.Errorf("header longer than %d bytes", maxHead)
 			}
-			grown := make([]byte, maxHead)
-			copy(grown, c.buf[:c.w])
-			c.buf = grown
+			c.enlarge()
 		}
 		if err := c.fill(); err != nil {
 			return nil, c.w > c.r, err
 		}
 	}
 }
+
+// enlarge gives the connection a large buffer for the rest of this answer.
+func (c *conn) enlarge() {
+	large := largeBuffers.Get().(*[maxHead]byte)
+	c.w = copy(large[:], c.buf[c.r:c.w])
+	c.r = 0
+	c.small, c.buf = c.buf, large[:]
+}
+
+// shrink gives the large buffer back; what is in it is not needed any more.
+func (c *conn) shrink() {
+	if c.small == nil {
+		return
+	}
+	largeBuffers.Put((*[maxHead]byte)(c.buf))
+	c.buf, c.small, c.r, c.w = c.small, nil, 0, 0
+}
+
+var largeBuffers = sync.Pool{New: func() any { return new([maxHead]byte) }}
 
 // endOfHead finds the length of the header in b, blank line included, or -1.
 func endOfHead(b []byte, from int) int {
@@ -279,9 +297,7 @@ func (o *origin) connect() (*conn, error) {
 
 // put gives back a connection whose answer was read to its end.
 func (o *origin) put(c *conn, now time.Time) {
-	if len(c.buf) > readBuffer {
-		c.buf = make([]byte, readBuffer)
-	}
+	c.shrink()
 	c.r, c.w = 0, 0
 	c.idle = now
 	o.mu.Lock()
@@ -304,6 +320,7 @@ func (o *origin) put(c *conn, now time.Time) {
 
 // drop closes a connection that cannot be used again.
 func (o *origin) drop(c *conn) {
+	c.shrink()
 	c.Close()
 	o.gone()
 }

@@ -1,11 +1,13 @@
 package proxy
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,9 +47,11 @@ type exchange struct {
 	inBody  bool // chunked: a chunk was begun, its CRLF is due
 	done    bool // the body was read to its end
 	reuse   bool
+	chunks  bool // the visitor gets the body in chunks
 
 	// the visitor's side while the body streams
 	client  net.Conn
+	bw      *bufio.Writer // while WriteTo runs
 	overTLS bool
 	last    bool // the visitor's connection has to close
 	use     func()
@@ -212,23 +216,27 @@ func (x *exchange) parse(b []byte, head bool) (a answer, err error) {
 // fasthttp would sort the fields, change the spelling of some and keep one of
 // several. It writes the reason phrase as it stands, though, and all that was
 // set or added after it. So the fields go there, behind the reason, as they
-// came: only the length or coding, which fasthttp has to know, is left to it,
-// and Cache-Control, where the gate may have to replace it.
-func (x *exchange) keep(ctx *fasthttp.RequestCtx, b []byte, n *answer, a *Answer) {
+// came. What is left to fasthttp is the length of a body that it writes by
+// itself (held), and Cache-Control, where the gate may have to replace it.
+func (x *exchange) keep(ctx *fasthttp.RequestCtx, b []byte, n *answer, a *Answer, held bool) {
 	h := &ctx.Response.Header
 	a.Cacheable = x.cacheable(ctx, b)
 	out := append(x.out[:0], b[n.reason:n.reasonEnd]...)
 	for i := range x.fields {
 		f := &x.fields[i]
 		switch f.kind {
-		case hop, connection, upgrade, encoding, ours:
+		case hop, connection, upgrade, ours:
 			continue
+		case encoding:
+			if !x.chunks {
+				continue
+			}
 		case session:
 			a.session = append(a.session[:0], b[f.value:f.end]...)
 			a.Session = a.session
 			continue
 		case length:
-			if x.framing != none || n.status < 200 || n.status == 204 {
+			if held || x.framing == chunked || n.status < 200 || n.status == 204 {
 				continue
 			}
 		case cacheControl, targeted:
@@ -253,6 +261,9 @@ func (x *exchange) keep(ctx *fasthttp.RequestCtx, b []byte, n *answer, a *Answer
 		out = append(out, b[f.name:f.colon]...)
 		out = append(out, ": "...)
 		out = append(out, b[f.value:f.end]...)
+	}
+	if x.chunks && x.framing == untilClose {
+		out = append(out, "\r\nTransfer-Encoding: chunked"...)
 	}
 	if n.status == 101 {
 		out = append(out, "\r\nConnection: Upgrade\r\nUpgrade: websocket"...)
@@ -437,6 +448,8 @@ func (x *exchange) lineOf() ([]byte, error) {
 
 func (x *exchange) broken(err error) error {
 	switch {
+	case errors.Is(err, ErrClient):
+		return err
 	case isTimeout(err):
 		return fmt.Errorf("%w: silent in mid-body for %v", ErrTimeout, x.p.c.IdleTimeout)
 	case err == io.EOF:
@@ -446,8 +459,17 @@ func (x *exchange) broken(err error) error {
 }
 
 // fill waits for more of the body, for at most the idle timeout, and tells the
-// session about it meanwhile.
+// session about it meanwhile. The visitor gets what there is before that.
 func (x *exchange) fill() error {
+	if x.bw != nil && x.bw.Buffered() > 0 {
+		x.writeWithin()
+		if err := x.bw.Flush(); err != nil {
+			return fmt.Errorf("%w: %w", ErrClient, err)
+		}
+	}
+	if x.left > len(x.c.buf) && x.c.r == x.c.w && x.c.small == nil {
+		x.c.enlarge()
+	}
 	idle := x.p.c.IdleTimeout
 	for began := time.Now(); ; {
 		now := time.Now()
@@ -488,52 +510,60 @@ func (x *exchange) tick() {
 }
 
 // WriteTo writes the body to the visitor as it comes: whatever was received is
-// flushed before there is anything to wait for.
+// flushed before there is anything to wait for. It frames the body by itself
+// and answers 0, the length that fasthttp was told.
 func (x *exchange) WriteTo(w io.Writer) (int64, error) {
-	flusher, _ := w.(interface{ Flush() error })
-	var written int64
+	bw := w.(*bufio.Writer)
+	x.bw = bw
+	defer func() { x.bw = nil }()
 	for {
-		if flusher != nil && x.c.r == x.c.w && !x.done {
-			if err := flusher.Flush(); err != nil {
-				return written, x.failed(fmt.Errorf("%w: %w", ErrClient, err))
-			}
-		}
 		b, err := x.next()
 		if err == io.EOF {
-			return written, nil
+			break
 		}
 		if err != nil {
-			return written, x.failed(err)
+			bw.Flush() // what came before it broke
+			return 0, x.failed(err)
 		}
-		if now := time.Now(); move(&x.writeBy, now, x.p.c.ClientTimeout) {
-			x.client.SetWriteDeadline(x.writeBy)
+		x.writeWithin()
+		if x.chunks {
+			x.out = append(strconv.AppendUint(x.out[:0], uint64(len(b)), 16), '\r', '\n')
+			bw.Write(x.out)
 		}
-		n, err := w.Write(b)
-		written += int64(n)
+		_, err = bw.Write(b)
+		if x.chunks {
+			_, err = bw.WriteString("\r\n")
+		}
 		if err != nil {
-			return written, x.failed(fmt.Errorf("%w: %w", ErrClient, err))
+			return 0, x.failed(fmt.Errorf("%w: %w", ErrClient, err))
 		}
+	}
+	if x.chunks {
+		if _, err := bw.WriteString("0\r\n\r\n"); err != nil {
+			return 0, x.failed(fmt.Errorf("%w: %w", ErrClient, err))
+		}
+	}
+	return 0, nil
+}
+
+// writeWithin gives the visitor time to take what is written next.
+func (x *exchange) writeWithin() {
+	if move(&x.writeBy, time.Now(), x.p.c.ClientTimeout) {
+		x.client.SetWriteDeadline(x.writeBy)
 	}
 }
 
-// SupportsBodyWriteTo tells fasthttp to use WriteTo for chunked answers, too.
+// SupportsBodyWriteTo tells fasthttp to use WriteTo.
 func (x *exchange) SupportsBodyWriteTo() bool { return true }
 
-// Read is there for io.Reader's sake; fasthttp calls WriteTo.
-func (x *exchange) Read(p []byte) (int, error) {
-	b, err := x.next()
-	n := copy(p, b)
-	if rest := len(b) - n; rest > 0 {
-		x.c.r -= rest
-		if x.framing != untilClose {
-			x.left += rest
-			x.done = false
-		}
-	}
-	return n, err
-}
+// Read is there for io.Reader's sake.
+func (x *exchange) Read([]byte) (int, error) { return 0, io.EOF }
 
+// failed reports err. Without a length or chunks only a reset tells the visitor.
 func (x *exchange) failed(err error) error {
+	if x.framing != sized && !x.chunks {
+		abort(x.client)
+	}
 	if x.p.c.Failed != nil {
 		x.p.c.Failed(err)
 	}

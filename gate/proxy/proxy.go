@@ -280,19 +280,22 @@ func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) erro
 	if !early && x.last {
 		ctx.SetConnectionClose()
 	}
-	x.keep(ctx, head, &got, a)
+	x.chunks = h.IsHTTP11() && (x.framing == chunked || x.framing == untilClose)
+	held := !early && x.framing == sized && x.left <= c.w-c.r
+	x.keep(ctx, head, &got, a, held)
 
 	switch {
 	case early:
 		// The rest of the body is not read by anybody: the answer is the last one.
 		x.stream(ctx)
 		closeAfter(ctx)
-	case x.framing == none || x.done:
-		x.release(now)
-	case x.framing == sized && x.left <= c.w-c.r:
+	case held:
+		// All of it is here. The connection is free before the visitor has it.
 		ctx.Response.SetBody(c.buf[c.r : c.r+x.left])
 		c.r += x.left
 		x.done = true
+		x.release(now)
+	case x.framing == none:
 		x.release(now)
 	default:
 		x.stream(ctx)
@@ -374,38 +377,15 @@ func repeatable(method []byte) bool {
 	return false
 }
 
-// stream hands the body to fasthttp, which calls WriteTo and Close.
+// stream hands the body to fasthttp, which calls WriteTo and Close. It would
+// write HTTP/1.1 chunks to anybody, of 4 KiB and each by itself, and gather a
+// body with a length until it has a bufferful. So it is told that the length is
+// 0 and need not be mentioned; the fields that tell are among the origin's.
 func (x *exchange) stream(ctx *fasthttp.RequestCtx) {
-	resp := &ctx.Response
-	switch {
-	case x.framing == none || x.framing == sized:
-		resp.SetBodyStream(x, x.left)
-		if x.framing == none {
-			resp.Header.Del("Content-Length")
-		}
-	case ctx.Request.Header.IsHTTP11():
-		resp.SetBodyStream(x, -1)
-	default:
-		// HTTP/1.0 knows no chunks, and fasthttp writes nothing else.
-		resp.SetBodyStream(x, -2)
-		resp.Header.SetConnectionClose()
-		ctx.HijackSetNoResponse(true)
-		ctx.Hijack(func(net.Conn) { x.writeOld(ctx) })
-	}
-	// Nothing of the body is here yet: the header goes out alone.
-	resp.ImmediateHeaderFlush = x.c.r == x.c.w
-}
-
-// writeOld writes the answer for HTTP/1.0: a body without a length ends with
-// the connection, so that a broken one has to end with a reset.
-func (x *exchange) writeOld(ctx *fasthttp.RequestCtx) {
-	nc := ctx.Conn()
-	nc.SetWriteDeadline(time.Now().Add(x.p.c.ClientTimeout))
-	if _, err := nc.Write(ctx.Response.Header.Header()); err != nil {
-		return
-	}
-	if _, err := x.WriteTo(nc); err != nil {
-		abort(nc)
+	ctx.Response.SetBodyStream(x, 0)
+	ctx.Response.Header.Del("Content-Length")
+	if !x.chunks && (x.framing == chunked || x.framing == untilClose) {
+		ctx.SetConnectionClose() // HTTP/1.0 knows no other end
 	}
 }
 

@@ -154,7 +154,8 @@ func (x *exchange) forwardUpgrade(ctx *fasthttp.RequestCtx, r *Request, a *Answe
 	if err != nil {
 		return x.failure(err)
 	}
-	x.keep(ctx, head, &got, a)
+	x.chunks = x.framing == chunked || x.framing == untilClose
+	x.keep(ctx, head, &got, a, false)
 	if got.status != 101 {
 		// What the visitor may have sent behind the handshake is no request.
 		x.reuse = false
