@@ -85,6 +85,20 @@ func slots(t *testing.T, open Open) {
 		l.polls("ann", "waiting restored")
 	})
 
+	t.Run("a ticket whose id is made of pieces of used ones is not used", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+		l.look()
+		place := l.now
+		for _, id := range []queue.ID{0x0101_0101_0202_0001, 0x0303_0001_0909_0001, 0x0000_0000_0000_0001, 0xffff_ffff_ffff_ff01} {
+			_, m, err := l.Store.Leave(t.Context(), &l.Call, []queue.Departure{{ID: id, Place: place}}, nil)
+			l.heard(m, err)
+			l.wants(l.enter(queue.Arrival{ID: id, Place: place, Deadline: l.now, Claim: true})[0], "used")
+		}
+		for _, id := range []queue.ID{0x0202_0001_0303_0001, 0x0909_0001_0000_0001, 0x0000_0001_ffff_0001, 0x0001_0000_0000_0001, 0xffff_ffff_ffff_0001} {
+			l.wants(l.enter(queue.Arrival{ID: id, Place: place, Deadline: l.now, Claim: true})[0], "waiting restored")
+		}
+	})
+
 	t.Run("a slot lives a margin longer than its pass says", func(t *testing.T) {
 		l := newLine(t, open, nil)
 		l.inside("ann")
