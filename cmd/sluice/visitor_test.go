@@ -1,0 +1,412 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sluicegate/sluice/gate/token"
+	"github.com/sluicegate/sluice/queue/queuetest/proc"
+)
+
+// asSluice makes the test binary be sluice itself.
+const asSluice = "SLUICE_TEST_AS_SLUICE"
+
+func init() {
+	if os.Getenv(asSluice) == "1" {
+		os.Exit(execute())
+	}
+}
+
+// secret signs the tokens of every gate under test, so that a test can read them.
+const secret = "a secret of the tests that nobody else has"
+
+// readToken returns what a gate signed, or false for anything else.
+func readToken(text string) (token.Token, bool) {
+	ring, err := token.NewRing([]string{secret})
+	if err != nil {
+		panic(err)
+	}
+	var t token.Token
+	ok := ring.Verify([]byte(text), &t)
+	return t, ok
+}
+
+// A browser is one visitor with cookies of their own. Every request goes to one
+// of the gates at random. One goroutine owns it.
+type browser struct {
+	http    *http.Client
+	gates   []string // http://host:port
+	room    string
+	headers http.Header // sent with every request
+	cookies []*http.Cookie
+}
+
+// reply is a whole answer.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// stand is what the visitor API says.
+type stand struct {
+	Room      string
+	State     string
+	Position  *int64
+	Waiting   *int64
+	Estimate  *struct{ Low, High int64 } `json:"estimate_seconds"`
+	PollAfter float64                    `json:"poll_after_seconds"`
+	Age       *float64                   `json:"age_seconds"`
+	Message   *string
+	Called    int64
+	Detail    string
+}
+
+// wait is when the visitor is asked to ask again.
+func (s *stand) wait() time.Duration { return time.Duration(s.PollAfter * float64(time.Second)) }
+
+func (r *reply) stand() (s stand, err error) {
+	if got := r.header.Get("Content-Type"); got != "application/json" {
+		return s, fmt.Errorf("status %d of type %q, want JSON", r.status, got)
+	}
+	err = json.Unmarshal(r.body, &s)
+	return s, err
+}
+
+func (b *browser) cookie(name string) string {
+	for _, c := range b.cookies {
+		if c.Name == name {
+			return c.Value
+		}
+	}
+	return ""
+}
+
+// token returns what the visitor holds, nothing if that is no valid token.
+func (b *browser) token() token.Token {
+	t, _ := readToken(b.cookie("sluice-" + b.room))
+	return t
+}
+
+func (b *browser) set(c *http.Cookie) {
+	b.cookies = slices.DeleteFunc(b.cookies, func(old *http.Cookie) bool { return old.Name == c.Name })
+	if c.MaxAge >= 0 {
+		b.cookies = append(b.cookies, c)
+	}
+}
+
+// jar is the Cookie header, without our cookies if bare.
+func (b *browser) jar(bare bool) string {
+	var pairs []string
+	for _, c := range b.cookies {
+		if !bare || !strings.HasPrefix(c.Name, "sluice-") {
+			pairs = append(pairs, c.Name+"="+c.Value)
+		}
+	}
+	return strings.Join(pairs, "; ")
+}
+
+func (b *browser) do(ctx context.Context, method, path string, header http.Header, body string) (*reply, error) {
+	gate := b.gates[rand.IntN(len(b.gates))]
+	req, err := http.NewRequestWithContext(ctx, method, gate+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range []http.Header{b.headers, header} {
+		for name, values := range h {
+			if name == "Host" {
+				req.Host = values[0]
+				continue
+			}
+			req.Header[name] = values
+		}
+	}
+	if jar := b.jar(false); jar != "" {
+		req.Header.Set("Cookie", jar)
+	}
+	resp, err := b.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	r := &reply{status: resp.StatusCode, header: resp.Header}
+	if r.body, err = io.ReadAll(resp.Body); err != nil {
+		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	for _, c := range resp.Cookies() {
+		b.set(c)
+	}
+	return r, nil
+}
+
+var (
+	// navigation are the headers of a browser that opens a page.
+	navigation = http.Header{
+		"Accept":         {"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"},
+		"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}, "Sec-Fetch-Site": {"none"}, "Sec-Fetch-User": {"?1"},
+		"Upgrade-Insecure-Requests": {"1"}, "Accept-Language": {"en"}, "Accept-Encoding": {"identity"},
+	}
+	// script are the headers of the waiting page's own requests.
+	script = http.Header{
+		"Accept":         {"application/json"},
+		"Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}, "Sec-Fetch-Site": {"same-origin"},
+		"Accept-Encoding": {"identity"},
+	}
+)
+
+// open opens a page, as the address bar does.
+func (b *browser) open(ctx context.Context, path string) (*reply, error) {
+	return b.do(ctx, "GET", path, navigation, "")
+}
+
+// ask is a request of the visitor API.
+func (b *browser) ask(ctx context.Context, method string) (*reply, stand, error) {
+	r, err := b.do(ctx, method, "/.sluice/rooms/"+b.room, script, "")
+	if err != nil {
+		return nil, stand{}, err
+	}
+	if r.status != http.StatusOK {
+		return nil, stand{}, fmt.Errorf("%s of the visitor API: status %d: %s", method, r.status, r.body)
+	}
+	s, err := r.stand()
+	return r, s, err
+}
+
+// leave gives back what the visitor holds.
+func (b *browser) leave(ctx context.Context) error {
+	r, err := b.do(ctx, "DELETE", "/.sluice/rooms/"+b.room, script, "")
+	if err == nil && r.status != http.StatusNoContent {
+		err = fmt.Errorf("DELETE of the visitor API: status %d: %s", r.status, r.body)
+	}
+	return err
+}
+
+// newTransport has a connection for everybody at once.
+func newTransport(t testing.TB) *http.Transport {
+	transport := &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		MaxIdleConnsPerHost: 5000,
+		DisableCompression:  true,
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
+
+// gateProcess is a sluice of its own.
+type gateProcess struct {
+	t                   testing.TB
+	visitors, operators string // http://host:port
+	file                string // of the configuration
+	log                 string // file of what it prints
+	cmd                 *exec.Cmd
+	done                chan struct{}
+	stopped             bool
+}
+
+// startGate runs sluice with a configuration at two free ports.
+func startGate(t testing.TB, file string) *gateProcess {
+	t.Helper()
+	return startGateAt(t, file, proc.FreePort(t), proc.FreePort(t))
+}
+
+func startGateAt(t testing.TB, file string, visitors, operators int) *gateProcess {
+	t.Helper()
+	address := func(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.CreateTemp(t.TempDir(), "log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	g := &gateProcess{
+		t: t, visitors: "http://" + address(visitors), operators: "http://" + address(operators),
+		file: file, log: log.Name(), done: make(chan struct{}),
+		cmd: exec.Command(self, "serve", "-c", file, "--listen", address(visitors), "--admin", address(operators)),
+	}
+	g.cmd.Env = []string{asSluice + "=1"}
+	g.cmd.Stdout, g.cmd.Stderr = log, log
+	if err := g.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = g.cmd.Wait() // the exit code tells
+		close(g.done)
+	}()
+	t.Cleanup(func() {
+		if !g.stopped {
+			_ = g.cmd.Process.Kill()
+			<-g.done
+		}
+		if t.Failed() {
+			text := g.printed()
+			t.Logf("the gate at %s printed:\n%s", g.visitors, text[max(0, len(text)-4000):])
+		}
+	})
+	await(t, "the gate is ready", func() error {
+		select {
+		case <-g.done:
+			t.Fatalf("the gate ended at once: %s\n%s", g.cmd.ProcessState, g.printed())
+		default:
+		}
+		return ready(g.operators)
+	})
+	return g
+}
+
+func (g *gateProcess) printed() string {
+	text, err := os.ReadFile(g.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+func (g *gateProcess) signal(s os.Signal) {
+	g.t.Helper()
+	if err := g.cmd.Process.Signal(s); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// ended waits for the end of a gate that was asked to stop, which is a good one.
+func (g *gateProcess) ended() {
+	g.t.Helper()
+	patience := time.NewTimer(time.Minute)
+	defer patience.Stop()
+	select {
+	case <-g.done:
+	case <-patience.C:
+		g.t.Fatal("the gate does not stop")
+	}
+	g.stopped = true
+	if code := g.cmd.ProcessState.ExitCode(); code != 0 {
+		g.t.Errorf("the gate at %s ended with exit code %d", g.visitors, code)
+	}
+	for line := range strings.Lines(g.printed()) {
+		var entry struct{ Level string }
+		if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Level == "ERROR" {
+			g.t.Errorf("the gate at %s printed: %s", g.visitors, line)
+		}
+	}
+}
+
+func (g *gateProcess) stop() {
+	g.t.Helper()
+	g.signal(syscall.SIGTERM)
+	g.ended()
+}
+
+func ready(operators string) error {
+	resp, err := http.Get(operators + "/readyz")
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return nil
+}
+
+// await asks again and again until ask finds what it looks for.
+func await(t testing.TB, what string, ask func() error) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		err := ask()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain until %s: %v", what, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// counts are the numbers of a room that the operators' API shows.
+type counts struct{ Waiting, Absent, Called, Active int64 }
+
+func roomCounts(operators, room string) (counts, error) {
+	var a struct{ Counts *counts }
+	resp, err := http.Get(operators + "/api/v1/rooms/" + room)
+	if err != nil {
+		return counts{}, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&a); err != nil {
+		return counts{}, err
+	}
+	if a.Counts == nil {
+		return counts{}, errors.New("the gate has not heard its store yet")
+	}
+	return *a.Counts, nil
+}
+
+// metric sums the samples of a metric, of the given room, over gates.
+func metric(t testing.TB, name, room string, operators ...string) float64 {
+	t.Helper()
+	sum, found := 0.0, false
+	for _, o := range operators {
+		resp, err := http.Get(o + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			sample, value, ok := strings.Cut(strings.TrimSpace(line), "} ")
+			if !ok || !strings.HasPrefix(sample, name+"{") || !strings.Contains(sample, `room="`+room+`"`) {
+				continue
+			}
+			n, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			sum, found = sum+n, true
+		}
+	}
+	if !found {
+		t.Errorf("there is no metric %s of room %s", name, room)
+	}
+	return sum
+}
+
+// patch changes the live settings of a room.
+func patch(t testing.TB, operators, room, body string) {
+	t.Helper()
+	req, err := http.NewRequest("PATCH", operators+"/api/v1/rooms/"+room, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/merge-patch+json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(resp.Body)
+		t.Fatalf("PATCH %s: status %d: %s", body, resp.StatusCode, text)
+	}
+}
