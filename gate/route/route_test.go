@@ -137,6 +137,8 @@ func TestALongPathIsDecidedAsAShortOneIs(t *testing.T) {
 		{"/" + strings.Repeat("%ED%95%9C", 1800) + "/../drop", Refused},
 		{"/" + strings.Repeat("%ED%95%9C", 1800) + "/../drip", Ungated},
 		{"/" + strings.Repeat("a/../", 3000) + "drop", Refused},
+		{"/" + strings.Repeat("a/", 60) + "../x", Ungated},
+		{"/" + strings.Repeat("a/", 600) + "../x", Refused}, // more work than it is worth
 		{"/" + strings.Repeat("/", 16000) + "drop", Refused},
 		{"/%" + strings.Repeat("25", 8000) + "64rop", Refused},
 		{"/" + strings.Repeat("\ufdfa", 5000), Refused}, // grows elevenfold
