@@ -18,13 +18,12 @@ import (
 // Trust is a set of proxies. It is immutable; nil trusts nobody.
 type Trust struct {
 	proxies bart.Lite
-	none    bool
 }
 
 // NewTrust trusts the addresses in prefixes. IPv4-mapped prefixes stand for the
 // IPv4 ones; invalid prefixes are left out.
 func NewTrust(prefixes []netip.Prefix) *Trust {
-	t := &Trust{none: true}
+	t := &Trust{}
 	for _, p := range prefixes {
 		if !p.IsValid() {
 			continue
@@ -33,14 +32,13 @@ func NewTrust(prefixes []netip.Prefix) *Trust {
 			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 		}
 		t.proxies.Insert(p.Masked())
-		t.none = false
 	}
 	return t
 }
 
 // trusts expects an address as bare returns it.
 func (t *Trust) trusts(a netip.Addr) bool {
-	return t != nil && !t.none && t.proxies.Contains(a)
+	return t != nil && t.proxies.Contains(a)
 }
 
 // bare is an address without IPv4 mapping and zone: the way it is compared.

@@ -59,6 +59,7 @@ func TestTheVisitorIsTheFirstAddressFromTheRightThatIsNoProxy(t *testing.T) {
 		{"IPv4-mapped stranger", "::ffff:192.0.2.1", []string{"203.0.113.9"}, "192.0.2.1", false},
 		{"IPv4-mapped prefix", "172.16.0.9", []string{"203.0.113.9"}, "203.0.113.9", true},
 		{"a zone of the peer", "fe80::1%eth0", []string{"203.0.113.9"}, "203.0.113.9", true},
+		{"a zone of a stranger", "fec0::1%eth0", nil, "fec0::1", false},
 		{"a zone of the visitor", "10.0.0.1", []string{"fec0::1%eth0"}, "fec0::1", true},
 		{"an empty zone", "10.0.0.1", []string{"fec0::1%"}, "10.0.0.1", true},
 		{"leading zeros, octal to some", "10.0.0.1", []string{"010.0.0.2"}, "10.0.0.1", true},
@@ -113,6 +114,7 @@ func TestHTTPSIsOurOwnOrWhatATrustedProxySays(t *testing.T) {
 		{"10.0.0.1", "http", true, true},
 		{"10.0.0.1", "https, http", false, false},
 		{"10.0.0.1", "http,https", false, true},
+		{"10.0.0.1", "http, http, https", false, true},
 		{"10.0.0.1", "httpsx", false, false},
 		{"10.0.0.1", "https,", false, false},
 	} {
@@ -130,6 +132,7 @@ func TestResolveAllocatesNothing(t *testing.T) {
 		{"fe80::1%eth0", "garbage"},
 		{"10.0.0.1", "1.1.1.1, 203.0.113.9:80, 10.0.0.2"},
 		{"10.0.0.1", "[2001:db8::1]:80, 10.0.0.2"},
+		{"10.0.0.1", "fe80::1%eth0"},
 	} {
 		remote, xff := netip.MustParseAddr(c.remote), [][]byte{[]byte(c.xff)}
 		if n := testing.AllocsPerRun(100, func() {
