@@ -23,7 +23,8 @@ const (
 	// nearFront is added to what may have been called since a snapshot: whoever is
 	// not further back asks the store.
 	nearFront = 32
-	// heldAgain is when a visitor asks again whose poll was held in vain.
+	// heldAgain is when a visitor asks again whose turn is so near that the poll will
+	// be held: who just joined, or whose poll was held in vain.
 	heldAgain = 250 * time.Millisecond
 )
 
@@ -57,6 +58,9 @@ func (l *Line) Join(id ID, join bool) Answer {
 			s = Standing{State: Closed, Rank: -1}
 		}
 	}
+	if s.State == Waiting && s.Rank >= 0 && s.Rank <= reach(&v.Settings) {
+		after = heldAgain // their slot would be called and wait for their first poll
+	}
 	return l.answer(l.view.Load(), l.now(), s, after)
 }
 
@@ -74,7 +78,8 @@ func (l *Line) mayAdmit(v *view, now time.Time) bool {
 
 // Poll asks for the holder of a ticket. Whoever is far from the front is answered
 // from the snapshot and marked present in the background; the others ask the
-// store; and those whose turn is near are held until it comes, if hold says so.
+// store; and of both those whose turn is near are held until it comes, if hold
+// says so.
 // alive may tell whether a held visitor's connection still stands.
 func (l *Line) Poll(id ID, place Time, hold bool, alive func() bool) Answer {
 	v := l.view.Load()
@@ -87,6 +92,15 @@ func (l *Line) Poll(id ID, place Time, hold bool, alive func() bool) Answer {
 		s := Standing{State: Waiting, Place: place, Rank: -1}
 		if v.Settings.Mode == ModeClosed {
 			s.State = Closed
+		}
+		if hold && position <= reach(&v.Settings) {
+			a.Claim = true
+			if held, ok := l.hold(a, alive); ok {
+				s = held
+			} else {
+				after = heldAgain
+			}
+			v, now = l.view.Load(), l.now()
 		}
 		return l.answer(v, now, s, after)
 	}
