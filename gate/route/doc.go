@@ -51,7 +51,7 @@
 // # What it cannot know
 //
 // An origin's own aliases: /drop.json, /index.php/drop, a slug that a database
-// compares loosely, another Host that ends at the same shop. A room that names
-// no host covers them all; where a room names one, requests for hosts no room
-// names are ungated.
+// compares loosely. And hosts: where a room names one, a request for a host that
+// no room names is ungated, and an origin that ignores Host may serve the room's
+// pages to it. A room that names no host has no such gap.
 package route
