@@ -39,15 +39,16 @@ func (x *exchange) answerWaiting(a *queue.Answer) {
 	if a.Estimated {
 		v.Low, v.High = a.Estimate.Low, a.Estimate.High
 	}
-	if !x.isGet() {
-		v.State = page.NotSent
-		v.Next = x.next()
-	}
-	switch a.State {
-	case queue.Full:
+	switch {
+	case a.State == queue.Full:
 		v.State = page.Full
-	case queue.Closed:
+	case a.State == queue.Closed:
 		v.State = page.Closed
+	case !x.isGet():
+		v.State = page.NotSent
+	}
+	if !x.isGet() {
+		v.Next = x.next()
 	}
 	x.ctx.SetStatusCode(x.room.status)
 	x.page(x.room.shown().page, &v)
@@ -202,12 +203,12 @@ func (x *exchange) own(status int, state page.State, detail string) {
 	x.ownHeader()
 	x.ctx.SetStatusCode(status)
 	if x.isNavigation() {
-		v := page.View{State: state, Status: status, HasPlace: x.hand.has, PollAfter: 5 * time.Second}
+		v := page.View{State: state, Status: status, HasPlace: x.hand.isPass(), PollAfter: 5 * time.Second}
 		p := x.site.plain
 		if x.room != nil {
 			p = x.room.shown().page
 		}
-		if !x.isGet() && state == page.Unavailable {
+		if !x.isGet() {
 			v.Next = "/"
 			if x.room != nil {
 				v.Next = x.next()

@@ -184,15 +184,9 @@ func (l *Line) adopt(o Overrides) {
 	if o.Version < l.override.Version {
 		return
 	}
-	set, err := o.Apply(l.file)
-	if err == nil {
-		if problems := set.Check(); len(problems) > 0 {
-			err = problems[0]
-		}
-	}
-	if err != nil {
-		l.log.Error("overrides do not fit the configuration and are left out", "version", o.Version, "error", err)
-		set = l.file
+	set, problems := o.InForce(l.file)
+	for _, p := range problems {
+		l.log.Error("an override does not fit the configuration and is left out", "version", o.Version, "error", p)
 	}
 	l.override = o
 	v := *l.view.Load()

@@ -202,6 +202,9 @@ func (s *Settings) Check() []Problem {
 	}
 	between("claim_within", s.ClaimWithin, 5*time.Second, time.Hour)
 	between("keep_place", s.KeepPlace, time.Minute, 7*24*time.Hour)
+	if s.KeepPlace >= time.Minute && s.KeepPlace < 2*s.PollMax {
+		bad("keep_place", "%s is under twice poll.max %s: places would be lost between two polls", Span(s.KeepPlace), Span(s.PollMax))
+	}
 	between("poll.min", s.PollMin, 500*time.Millisecond, time.Minute)
 	between("poll.max", s.PollMax, time.Second, 10*time.Minute)
 	if s.PollMin > s.PollMax {
@@ -242,7 +245,12 @@ var live = map[string]struct {
 	},
 	"burst": {
 		func(s *Settings, v any) (err error) { s.Burst, err = ParseCount(v, false); return },
-		func(s *Settings) any { return s.EffectiveBurst() },
+		func(s *Settings) any {
+			if s.Rate.PerHour() < 0 {
+				return nil
+			}
+			return s.EffectiveBurst()
+		},
 	},
 	"max_active": {
 		func(s *Settings, v any) (err error) { s.MaxActive, err = ParseCount(v, true); return },

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -89,15 +90,7 @@ func (p *process) reload(context.Context) error {
 	defer p.mu.Unlock()
 	c, err := p.load()
 	if err == nil {
-		if c.SecretGenerated && p.config.SecretGenerated {
-			c.Secrets = p.config.Secrets
-		}
-		if what := needsRestart(p.config, c); what != "" {
-			err = fmt.Errorf("%s changed, which takes a restart; nothing was applied", what)
-		}
-	}
-	if err == nil {
-		err = p.gate.Apply(c)
+		err = p.apply(c)
 	}
 	p.metrics.ConfigReload(err == nil, time.Now())
 	if err != nil {
@@ -109,6 +102,20 @@ func (p *process) reload(context.Context) error {
 	p.setAdmin(c)
 	p.log.Info("the configuration was reloaded", "rooms", len(c.Rooms))
 	return nil
+}
+
+// apply puts another configuration in force, if a running process can take it.
+func (p *process) apply(c *config.Config) error {
+	if c.SecretGenerated {
+		if !p.config.SecretGenerated {
+			return errors.New("the secret is gone, and without it nobody keeps their place")
+		}
+		c.Secrets = p.config.Secrets
+	}
+	if what := needsRestart(p.config, c); what != "" {
+		return fmt.Errorf("%s changed, which takes a restart", what)
+	}
+	return p.gate.Apply(c)
 }
 
 // needsRestart names what a running process cannot change.

@@ -29,7 +29,7 @@ func parse(address string) (*redis.UniversalOptions, string, error) {
 	first, hosts := splitHosts(address)
 	u, err := url.Parse(first)
 	if err != nil {
-		return nil, "", fmt.Errorf("store address: %w", err.(*url.Error).Err)
+		return nil, "", fmt.Errorf("store address: not a URL; a password with special characters must be percent-encoded")
 	}
 	o := &redis.UniversalOptions{
 		Addrs:                 hosts,
