@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -16,6 +18,9 @@ import (
 type Server struct {
 	gate *Gate
 	http fasthttp.Server
+
+	mu    sync.Mutex
+	fresh map[net.Conn]time.Time // since when; they have sent no request yet
 }
 
 // Connections is how many visitors' connections this process can have open, by
@@ -39,18 +44,25 @@ func HeldShare(connections int) int { return connections / 10 }
 
 // NewServer returns the server of a gate.
 func NewServer(g *Gate, connections int) *Server {
-	s := &Server{gate: g}
+	s := &Server{gate: g, fresh: make(map[net.Conn]time.Time)}
 	s.http = fasthttp.Server{
-		Handler:         g.Handle,
+		Handler: func(ctx *fasthttp.RequestCtx) {
+			if ctx.ConnRequestNum() == 1 {
+				s.setFresh(ctx.Conn(), false)
+			}
+			g.Handle(ctx)
+		},
 		Concurrency:     connections,
 		CloseOnShutdown: true,
 		ErrorHandler:    g.malformed,
-		ConnState: func(_ net.Conn, state fasthttp.ConnState) {
+		ConnState: func(c net.Conn, state fasthttp.ConnState) {
 			switch state {
 			case fasthttp.StateNew:
 				g.metrics.OpenConnections(1)
+				s.setFresh(c, true)
 			case fasthttp.StateClosed, fasthttp.StateHijacked:
 				g.metrics.OpenConnections(-1)
+				s.setFresh(c, false)
 			}
 		},
 	}
@@ -66,8 +78,51 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
+// freshFor is how old a connection is that a stop closes though nothing was sent
+// on it: browsers open some before they need them. fasthttp takes these for
+// requests under way.
+const freshFor = time.Second
+
+func (s *Server) setFresh(c net.Conn, fresh bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if fresh {
+		s.fresh[c] = time.Now()
+	} else {
+		delete(s.fresh, c)
+	}
+}
+
+func (s *Server) closeFresh() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c, since := range s.fresh {
+		if time.Since(since) > freshFor {
+			_ = c.Close()
+		}
+	}
+}
+
 // Shutdown takes no new connections and waits for requests under way until ctx ends.
-func (s *Server) Shutdown(ctx context.Context) error { return s.http.ShutdownWithContext(ctx) }
+func (s *Server) Shutdown(ctx context.Context) error {
+	over := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			s.closeFresh()
+			select {
+			case <-tick.C:
+			case <-over:
+				return
+			}
+		}
+	})
+	defer wg.Wait()
+	defer close(over)
+	return s.http.ShutdownWithContext(ctx)
+}
 
 // malformed answers what fasthttp could not read as a request.
 func (g *Gate) malformed(ctx *fasthttp.RequestCtx, err error) {
