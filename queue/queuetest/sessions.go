@@ -253,6 +253,17 @@ func departures(t *testing.T, open Open) {
 		}
 	})
 
+	t.Run("who left is forgotten once every token of theirs has expired", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Session, s.KeepPlace = 10*time.Second, time.Minute })
+		l.inside("ann")
+		l.leave("ann")
+		for l.now < l.given["ann"].until.Add(l.set.UsedFor()+3*time.Minute) {
+			l.pass(10 * time.Second)
+			l.tick()
+		}
+		equal(t, "ann's renewal", l.use("ann").Restored, true)
+	})
+
 	t.Run("a pass that was given on the spot is gone after leaving with the ticket", func(t *testing.T) {
 		l := newLine(t, open, func(s *queue.Settings) { s.ClaimWithin, s.KeepPlace = time.Hour, time.Minute })
 		l.arrive("ann")
