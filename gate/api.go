@@ -97,7 +97,7 @@ func (x *exchange) askState(join bool) queue.Answer {
 		return x.askTurn(true)
 	}
 	if x.hand.isTicket() {
-		a := x.room.line.Poll(x.hand.ID, x.hand.Place, true, x.alive)
+		a := x.room.line.Poll(x.hand.ID, x.hand.Place, true, x.isAlive)
 		if a.State != queue.Used {
 			x.keep(&a)
 			return a

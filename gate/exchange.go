@@ -35,9 +35,14 @@ type exchange struct {
 	list    []byte // X-Forwarded-For of a trusted peer
 	scratch []byte
 	started time.Time
+	isAlive func() bool // alive of this exchange, made once
 }
 
-var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+var exchanges = sync.Pool{New: func() any {
+	x := new(exchange)
+	x.isAlive = x.alive
+	return x
+}}
 
 func (x *exchange) begin(g *Gate, ctx *fasthttp.RequestCtx) {
 	x.gate, x.site, x.ctx = g, g.site.Load(), ctx
@@ -51,7 +56,7 @@ func (x *exchange) end() {
 	x.gate.metrics.RequestDuration(x.outcome, time.Since(x.started).Seconds())
 	list, scratch := x.list[:0], x.scratch[:0]
 	answer := x.answer // keeps its buffer
-	*x = exchange{list: list, scratch: scratch, answer: answer}
+	*x = exchange{list: list, scratch: scratch, answer: answer, isAlive: x.isAlive}
 	exchanges.Put(x)
 }
 

@@ -121,7 +121,7 @@ func (g *Gate) decide(x *exchange) {
 func (x *exchange) askTurn(join bool) queue.Answer {
 	var a queue.Answer
 	if x.hand.isTicket() {
-		a = x.room.line.Poll(x.hand.ID, x.hand.Place, true, x.alive)
+		a = x.room.line.Poll(x.hand.ID, x.hand.Place, true, x.isAlive)
 	}
 	if !x.hand.isTicket() || a.State == queue.Used {
 		x.hand.drop()

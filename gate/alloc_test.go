@@ -1,0 +1,57 @@
+//go:build !race
+
+package gate
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sluicegate/sluice/gate/token"
+	"github.com/sluicegate/sluice/queue"
+)
+
+// What most requests of an event do makes no garbage.
+
+const browserFields = "Accept: text/html,*/*;q=0.8\r\nAccept-Encoding: gzip, deflate, br\r\nAccept-Language: en-GB,en;q=0.9\r\n" +
+	"User-Agent: Mozilla/5.0\r\nSec-Fetch-Mode: cors\r\n"
+
+func TestAWaitingVisitorsPollAllocatesNothing(t *testing.T) {
+	g := openTestGate(t, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+	ticket := g.join(t)
+	g.waitForLadder(t, 1)
+	ctx := g.request(t, "GET /.sluice/rooms/drop HTTP/1.1\r\nHost: shop.example\r\nCookie: theme=dark; sluice-drop="+ticket+"; lang=en\r\n"+browserFields+"\r\n")
+	if n := testing.AllocsPerRun(1000, func() {
+		ctx.Response.Reset()
+		g.Handle(ctx)
+		if ctx.Response.StatusCode() != 200 {
+			t.Fatalf("status %d", ctx.Response.StatusCode())
+		}
+	}); n != 0 {
+		t.Errorf("a poll allocates %v times, want 0", n)
+	}
+}
+
+func TestFindingAValidPassAllocatesNothing(t *testing.T) {
+	g := openTestGate(t, nil)
+	s := g.site.Load()
+	room := s.rooms[0]
+	now := room.line.Time()
+	pass := s.ring.Append(nil, &token.Token{
+		Kind: token.Pass, Room: room.id, ID: 7, Place: now, Issued: now, Called: now, Until: now.Add(10 * time.Minute),
+	})
+	ctx := g.request(t, "GET /drop HTTP/1.1\r\nHost: shop.example\r\nCookie: theme=dark; sluice-drop="+string(pass)+"\r\n"+browserFields+"\r\n")
+	if n := testing.AllocsPerRun(1000, func() {
+		x := exchanges.Get().(*exchange)
+		x.begin(g.Gate, ctx)
+		x.read()
+		index, _ := x.site.table.Find(x.method, x.host, x.target, x.client)
+		x.room = x.site.rooms[index]
+		x.takeInHand()
+		if !x.hasPass() {
+			t.Fatal("valid pass refused")
+		}
+		x.end()
+	}); n != 0 {
+		t.Errorf("a valid pass allocates %v times per request, want 0", n)
+	}
+}
