@@ -31,6 +31,7 @@ type sale struct {
 	maxActive int
 	stay      time.Duration // inside, about
 	walkAway  float64       // share of visitors who are gone without a word
+	program   string        // sluice
 }
 
 func TestFlashSale(t *testing.T) {
@@ -38,6 +39,7 @@ func TestFlashSale(t *testing.T) {
 	if testing.Short() {
 		s.visitors, s.rate, s.maxActive = 300, 40, 60
 	}
+	s.program = buildSluice(t)
 	t.Run("everybody who stays is let in, in order and never over the limits", s.run)
 	s.walkAway = .05
 	t.Run("visitors who walk away cost the others nothing", s.run)
@@ -104,7 +106,7 @@ rooms:
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	gates := []*gateProcess{startGate(t, file), startGate(t, file)}
+	gates := []*gateProcess{startGate(t, s.program, file), startGate(t, s.program, file)}
 	operators := []string{gates[0].operators, gates[1].operators}
 
 	watched := watchCounts(t, operators)
@@ -200,10 +202,14 @@ func (v *visit) live(shop *pages, r *rand.Rand, stay time.Duration) error {
 		v.gone = true
 		return nil
 	}
-	think := func() { time.Sleep(stay/5 + time.Duration(r.Int64N(int64(stay/5)))) }
+	think := func() { time.Sleep(stay/5 + time.Duration(r.Int64N(int64(stay/10)))) }
 	for n := range 3 {
 		think()
-		path := fmt.Sprintf("%s?visitor=%d&page=%d", shop.paths[r.IntN(len(shop.paths))], v.number, n)
+		page := shop.paths[r.IntN(len(shop.paths))]
+		if r.IntN(50) == 0 {
+			page = "/drop/large.png"
+		}
+		path := fmt.Sprintf("%s?visitor=%d&page=%d", page, v.number, n)
 		jar := v.jar(true)
 		answer, err := v.open(ctx, path)
 		if err != nil {
@@ -541,8 +547,19 @@ func (s sale) judgeTime(t *testing.T, visits []*visit) {
 		ideal = now
 	}
 	took, least := last.Sub(first), ideal.Sub(began)
+	stayed, leavers := time.Duration(0), 0
+	for _, v := range in {
+		if !v.freedAt.IsZero() {
+			stayed, leavers = stayed+v.freedAt.Sub(v.letInAt), leavers+1
+		}
+	}
+	stayed /= time.Duration(leavers)
+	t.Logf("visitors stayed for %v", stayed.Round(time.Millisecond))
 	t.Logf("called %d within %v; the limits allow %v (%.3f)", len(in), took.Round(time.Millisecond), least.Round(time.Millisecond), took.Seconds()/least.Seconds())
-	if took.Seconds() > least.Seconds()*slack {
+	switch {
+	case stayed.Seconds()*float64(s.rate) > float64(s.maxActive):
+		t.Log("not tested: how long the sale took, because on this machine the visitors alone filled the shop")
+	case took.Seconds() > least.Seconds()*slack:
 		t.Errorf("the calls took %v, more than a tenth longer than %v", took, least)
 	}
 }
@@ -587,7 +604,7 @@ type pages struct {
 	dir     string
 	bytes   map[string][]byte
 	headers map[string]http.Header // of nginx's own answers
-	paths   []string
+	paths   []string               // to look at, but for a large one
 }
 
 func openShop(t *testing.T) *pages {
@@ -595,14 +612,14 @@ func openShop(t *testing.T) *pages {
 	s := &pages{bytes: make(map[string][]byte), headers: make(map[string]http.Header)}
 	r := rand.New(rand.NewPCG(1, 2))
 	for name, size := range map[string]int{
-		"entry.html": 2000, "thanks.html": 300, "empty.css": 0, "one.txt": 1, "small.html": 4095, "middle.js": 65_537, "large.png": 300_000,
+		"entry.html": 2000, "thanks.html": 300, "empty.css": 0, "one.txt": 1, "small.html": 4095, "middle.js": 16_385, "large.png": 300_000,
 	} {
 		b := make([]byte, size)
 		for i := range b {
 			b[i] = byte(r.Uint32())
 		}
 		s.bytes["/drop/"+name] = b
-		if name != "entry.html" && name != "thanks.html" {
+		if name != "entry.html" && name != "thanks.html" && name != "large.png" {
 			s.paths = append(s.paths, "/drop/"+name)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -217,19 +218,36 @@ type gateProcess struct {
 	stopped             bool
 }
 
-// startGate runs sluice with a configuration at two free ports.
-func startGate(t testing.TB, file string) *gateProcess {
+// buildSluice builds sluice as it is shipped, without what the test was built with.
+func buildSluice(t testing.TB) (program string) {
 	t.Helper()
-	return startGateAt(t, file, proc.FreePort(t), proc.FreePort(t))
+	program = filepath.Join(t.TempDir(), "sluice")
+	if out, err := exec.Command(proc.Need(t, "go"), "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return program
 }
 
-func startGateAt(t testing.TB, file string, visitors, operators int) *gateProcess {
+// sluice is the test binary, which is sluice too: with the race detector if the
+// test has it.
+func sluice(t testing.TB) (program string) {
 	t.Helper()
-	address := func(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
-	self, err := os.Executable()
+	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return program
+}
+
+// startGate runs a program with a configuration at two free ports.
+func startGate(t testing.TB, program, file string) *gateProcess {
+	t.Helper()
+	return startGateAt(t, program, file, proc.FreePort(t), proc.FreePort(t))
+}
+
+func startGateAt(t testing.TB, program, file string, visitors, operators int) *gateProcess {
+	t.Helper()
+	address := func(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 	log, err := os.CreateTemp(t.TempDir(), "log")
 	if err != nil {
 		t.Fatal(err)
@@ -238,7 +256,7 @@ func startGateAt(t testing.TB, file string, visitors, operators int) *gateProces
 	g := &gateProcess{
 		t: t, visitors: "http://" + address(visitors), operators: "http://" + address(operators),
 		file: file, log: log.Name(), done: make(chan struct{}),
-		cmd: exec.Command(self, "serve", "-c", file, "--listen", address(visitors), "--admin", address(operators)),
+		cmd: exec.Command(program, "serve", "-c", file, "--listen", address(visitors), "--admin", address(operators)),
 	}
 	g.cmd.Env = []string{asSluice + "=1"}
 	g.cmd.Stdout, g.cmd.Stderr = log, log
