@@ -33,6 +33,7 @@ type model struct {
 type join struct {
 	move  int
 	place queue.Time
+	last  bool // it is later than every place given before
 }
 
 // ladder is what an exact ladder showed after an operation.
@@ -193,8 +194,8 @@ func (m *model) add(id queue.ID, place queue.Time) *person {
 // lineUp puts somebody in line.
 func (m *model) lineUp(p *person, deadline queue.Time) {
 	p.is, p.deadline = inLine, deadline
+	m.joins = append(m.joins, join{m.moves, p.place, p.place > m.last})
 	m.last = max(m.last, p.place)
-	m.joins = append(m.joins, join{m.moves, p.place})
 }
 
 // call gives somebody a slot that waits for them.
