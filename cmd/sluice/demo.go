@@ -51,7 +51,7 @@ func newDemoCommand() *cobra.Command {
 		Short: "A shop, a gate and a crowd in one process, to watch",
 		Long: `A shop, a gate and a crowd in one process: nothing to install, nothing kept.
 It prints the address to open and what to try.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runDemo(cmd.Context(), cmd.OutOrStdout(), listen, adminAddr, quiet)
 		},

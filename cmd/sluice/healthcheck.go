@@ -18,7 +18,7 @@ func newHealthcheckCommand() *cobra.Command {
 		Long: `Ask a gate's /readyz. Exit 0 when it is ready, 1 when it is not or cannot be
 reached. A gate is ready while its listeners are up; neither the store nor the
 origin makes it unready.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := flags.client(timeout)
 			if err != nil {

@@ -45,7 +45,7 @@ changed: rate, burst, max_active, max_waiting, session, mode and message.`,
 	room.PersistentFlags().BoolVar(&asJSON, "json", false, "print the gate's answer as JSON")
 
 	list := &cobra.Command{
-		Use: "list", Short: "List the rooms, who waits and who is inside", Args: cobra.NoArgs,
+		Use: "list", Short: "List the rooms, who waits and who is inside", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := client()
 			if err != nil {
@@ -59,7 +59,7 @@ changed: rate, burst, max_active, max_waiting, session, mode and message.`,
 		},
 	}
 	show := &cobra.Command{
-		Use: "show NAME", Short: "Show one room and every setting", Args: cobra.ExactArgs(1),
+		Use: "show NAME", Short: "Show one room and every setting", Args: roomNamed(0, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := client()
 			if err != nil {
@@ -90,7 +90,7 @@ changed: rate, burst, max_active, max_waiting, session, mode and message.`,
 		return output(cmd.OutOrStdout(), asJSON, raw, func(w io.Writer) { writeChange(w, &before, &after) })
 	}
 	set := &cobra.Command{
-		Use: "set NAME KEY=VALUE...", Short: "Change settings of a room", Args: cobra.MinimumNArgs(2),
+		Use: "set NAME KEY=VALUE...", Short: "Change settings of a room", Args: roomNamed(1, -1),
 		Long: `Change settings of a room, spelled as in the file: all of them or, when one is
 refused, none. A value ends where the shell ends it: quote a message.`,
 		Example: `  sluice room set drop mode=hold
@@ -105,7 +105,7 @@ refused, none. A value ends where the shell ends it: quote a message.`,
 		},
 	}
 	reset := &cobra.Command{
-		Use: "reset NAME [KEY...]", Short: "Take changes back: to what the file says", Args: cobra.MinimumNArgs(1),
+		Use: "reset NAME [KEY...]", Short: "Take changes back: to what the file says", Args: roomNamed(0, -1),
 		Long: "Take back changes of a room, so that flags, environment and file count again. Without a KEY all of them.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return change(cmd, args[0], func(before adminRoom) map[string]any {
@@ -123,6 +123,22 @@ refused, none. A value ends where the shell ends it: quote a message.`,
 	}
 	room.AddCommand(list, show, set, reset)
 	return strict(room)
+}
+
+// roomNamed wants the name of a room, and behind it so many arguments; with most
+// below 0 any number of them.
+func roomNamed(least, most int) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0 || strings.Contains(args[0], "="):
+			return errors.New("name a room first: sluice room list tells which there are")
+		case len(args) <= least:
+			return fmt.Errorf("say what to change of the room %q, such as rate=600/m", args[0])
+		case most >= 0 && len(args) > 1+most:
+			return fmt.Errorf("%q is one argument too many", args[1+most])
+		}
+		return nil
+	}
 }
 
 // parsePatch reads KEY=VALUE arguments. What the keys and values mean is for

@@ -28,7 +28,7 @@ func newServeCommand() *cobra.Command {
 is enough to start: one room for every path, in memory, 10 visitors a second.
 With -c everything comes from a file; flags win over the environment
 (SLUICE_LISTEN, SLUICE_ADMIN, SLUICE_ORIGIN, ...), which wins over the file.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	f := cmd.Flags()
 	f.StringVarP(&file, "config", "c", "", "configuration `FILE`; env SLUICE_CONFIG")
