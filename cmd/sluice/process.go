@@ -137,7 +137,7 @@ func (p *process) run(ctx context.Context) error {
 	shutdown := p.config.Shutdown
 	p.mu.Unlock()
 	p.gate.SetReady(false)
-	p.log.Info("stopping", "delay", shutdown.Delay.String(), "timeout", shutdown.Timeout.String())
+	p.log.Info("stopping", "delay", shutdown.Delay.String(), "timeout", shutdown.Timeout.String(), "hint", "a second signal ends it at once")
 	if err == nil {
 		time.Sleep(shutdown.Delay)
 	}
