@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/sluicegate/sluice/gate"
@@ -65,17 +66,36 @@ func newProcess(c *config.Config, log *slog.Logger, load func() (*config.Config,
 		(*p.handler.Load()).ServeHTTP(w, r)
 	}), log)
 	if p.visitors, err = net.Listen("tcp", c.Listen); err != nil {
-		return nil, fmt.Errorf("listen for visitors: %w", err)
+		return nil, cannotListen("visitors", c.Listen, "--listen, SLUICE_LISTEN or listen in the file", err)
 	}
 	if p.operators, err = net.Listen("tcp", c.Admin.Listen); err != nil {
 		p.visitors.Close()
-		return nil, fmt.Errorf("listen for operators: %w", err)
+		return nil, cannotListen("operators", c.Admin.Listen, "--admin, SLUICE_ADMIN or admin.listen in the file", err)
 	}
 	p.metrics.ConfigReload(true, time.Now())
 	if c.SecretGenerated {
 		log.Warn("no secret is configured: one was made at random, and a restart loses the line. Set secret or SLUICE_SECRET.")
 	}
 	return p, nil
+}
+
+// cannotListen says whose address could not be had, why, and what to do.
+func cannotListen(whose, address, where string, err error) error {
+	why, try := err.Error(), "It is set by "+where+"."
+	var dns *net.DNSError
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		why = "another process listens there"
+		try = "Stop that one (a gate that is stopping takes a while), or choose another address with " + where + "."
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		why = "this machine has no such address"
+	case errors.Is(err, syscall.EACCES):
+		why = "permission denied"
+		try = "Ports under 1024 take CAP_NET_BIND_SERVICE; or choose another address with " + where + "."
+	case errors.As(err, &dns):
+		why = fmt.Sprintf("the name %q is not known", dns.Name)
+	}
+	return hinted{unreachable{fmt.Sprintf("cannot listen for %s at %s: %s", whose, address, why), err}, try}
 }
 
 // setAdmin puts the operators' handler of a configuration in force.
