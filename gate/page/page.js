@@ -252,7 +252,7 @@ function answered(r) {
 	if (r.status >= 400 && r.status < 500 && r.status !== 408 && r.status !== 429) refusals++;
 	if (refusals >= 3) {
 		refusals = 0;
-		go();
+		go("refused");
 		return;
 	}
 	broken(r);
@@ -283,7 +283,7 @@ function take(a) {
 		progress();
 		clock();
 		keep("first", 0);
-		go();
+		go("let-in");
 		return;
 	}
 	if (a.state !== "full" && a.state !== "closed") view.place = true;
@@ -305,7 +305,7 @@ function take(a) {
 // none: the gate saw no token of ours.
 function none(slept) {
 	if (!view.place) { // there may be room again; only loading the page joins
-		go();
+		go("join");
 		return;
 	}
 	stopped = true;
@@ -317,7 +317,7 @@ function none(slept) {
 		keep("again", 1);
 		keep("first", 0);
 		leaving = true;
-		later(1500, function () { leaving = false; go(); });
+		later(1500, function () { leaving = false; go("join"); });
 	} else { // left in another tab, perhaps on purpose
 		enter("ended");
 		link(words.join);
@@ -328,15 +328,15 @@ function none(slept) {
 }
 
 // go loads the page again, or goes on where it must not be asked for twice. If
-// that only led back here, the next time is put off, so that no mistake in
-// between turns into a storm.
-function go() {
+// that only led back here for the same reason, the next time is put off, so
+// that no mistake in between turns into a storm.
+function go(why) {
 	if (leaving) return;
 	leaving = stopped = true;
-	var wait = Math.max(0, keep("went") + SLOW - Date.now());
+	var wait = Math.max(0, keep(why) + SLOW - Date.now());
 	if (wait > SLOW) wait = SLOW;
 	later(wait, function () {
-		keep("went", Date.now());
+		keep(why, Date.now());
 		if (view.next) location.replace(view.next); else location.reload();
 		later(8000, function () { link(words.goOn); });
 	});
