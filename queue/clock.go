@@ -11,7 +11,8 @@ const maxAhead = 10 * time.Second
 
 // roomClock is a gate's estimate of room time: what it was last told, carried on
 // by its own monotonic clock. It is never ahead of the store by more than the two
-// clocks drift between two answers, since an answer tells of an instant already past.
+// clocks drift while an answer is awaited or under way, since an answer tells of an
+// instant already past.
 type roomClock struct {
 	now func() time.Time // monotonic
 
@@ -27,13 +28,14 @@ func (c *roomClock) hear(t Time, sent time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
+	c.told = max(c.told, t)
 	// An estimate from before may be nearer than this answer, which was under way
-	// for up to its round trip.
+	// for up to its round trip. It is not passed on as told: the store would take
+	// it for its own, and go as fast as the fastest clock of a gate.
 	if !c.heard.IsZero() {
 		t = max(t, min(c.estimate(now), t.Add(now.Sub(sent))))
 	}
 	c.base, c.heard = t, now
-	c.told = max(c.told, t)
 }
 
 // hearToken takes a stamp of a token that verified.
