@@ -51,8 +51,8 @@ func (x *exchange) consider(encoded []byte, now queue.Time) {
 		return
 	}
 	line := x.room.line
-	if now < t.Issued {
-		line.HearToken(t.Issued)
+	if stamp := max(t.Issued, t.Place); now < stamp {
+		line.HearToken(stamp)
 		now = line.Time()
 	}
 	life := queue.TicketLife(line.Settings().KeepPlace)

@@ -201,6 +201,9 @@ func (s *Settings) Check() []Problem {
 		between("max_session", s.MaxSession, 10*time.Second, 30*24*time.Hour)
 	}
 	between("claim_within", s.ClaimWithin, 5*time.Second, time.Hour)
+	if s.ClaimWithin > s.Session && s.Session >= 10*time.Second && s.ClaimWithin <= time.Hour {
+		bad("claim_within", "%s is longer than session %s: a slot would wait longer for a visitor than it lasts", Span(s.ClaimWithin), Span(s.Session))
+	}
 	between("keep_place", s.KeepPlace, time.Minute, 7*24*time.Hour)
 	if s.KeepPlace >= time.Minute && s.KeepPlace < 2*s.PollMax {
 		bad("keep_place", "%s is under twice poll.max %s: places would be lost between two polls", Span(s.KeepPlace), Span(s.PollMax))
