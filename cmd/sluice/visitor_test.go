@@ -6,19 +6,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/sluicegate/sluice/gate/config"
 	"github.com/sluicegate/sluice/gate/token"
 	"github.com/sluicegate/sluice/queue/queuetest/proc"
 )
@@ -427,4 +431,254 @@ func patch(t testing.TB, operators, room, body string) {
 		text, _ := io.ReadAll(resp.Body)
 		t.Fatalf("PATCH %s: status %d: %s", body, resp.StatusCode, text)
 	}
+}
+
+// site is a gate in the test's own process, with one room of which the test says
+// what it needs, and a shop that remembers what it was asked.
+type site struct {
+	t                   testing.TB
+	shop                *recorder
+	visitors, operators string // http://host:port
+	file                string // of the configuration
+	process             *process
+	transport           *http.Transport
+	stop                func() // and wait until all is over
+}
+
+// openSite starts a gate. room are further lines of the room drop, which protects
+// /drop and holds everybody back unless they say something else; top are lines
+// before the rooms. Both are YAML.
+func openSite(t testing.TB, room, top string) *site {
+	t.Helper()
+	s := &site{t: t, shop: openRecorder(t), file: filepath.Join(t.TempDir(), "sluice.yaml"), transport: newTransport(t)}
+	s.write(room, top)
+	s.start()
+	return s
+}
+
+// write writes the configuration file.
+func (s *site) write(room, top string) {
+	s.t.Helper()
+	var b strings.Builder
+	fmt.Fprintf(&b, "listen: 127.0.0.1:0\nadmin: {listen: 127.0.0.1:0}\nshutdown: {delay: 0s, timeout: 10s}\norigin: {url: %q}\n", s.shop.url)
+	if !strings.Contains(top, "secret:") {
+		fmt.Fprintf(&b, "secret: %q\n", secret)
+	}
+	b.WriteString(top + "\nrooms:\n  - name: drop\n    match: [{path: /drop}]\n")
+	if !strings.Contains(room, "rate:") {
+		b.WriteString("    rate: none\n")
+	}
+	if !strings.Contains(room, "mode:") {
+		b.WriteString("    mode: hold\n")
+	}
+	for line := range strings.Lines(room) {
+		b.WriteString("    " + line)
+	}
+	if err := os.WriteFile(s.file, []byte(b.String()), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *site) start() {
+	s.t.Helper()
+	load := func() (*config.Config, error) { return config.Load(config.Source{File: s.file}) }
+	c, err := load()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	p, err := newProcess(c, slog.New(slog.NewTextHandler(s.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), load)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.process = p
+	s.visitors, s.operators = "http://"+p.visitors.Addr().String(), "http://"+p.operators.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- p.run(ctx) }()
+	s.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			s.t.Errorf("the gate ended with %v", err)
+		}
+	})
+	s.t.Cleanup(s.stop)
+	await(s.t, "the gate knows its room", func() error {
+		_, err := roomCounts(s.operators, "drop")
+		return err
+	})
+}
+
+// visitor is somebody with an empty browser.
+func (s *site) visitor() *guest {
+	return &guest{s.t, &browser{
+		http:  &http.Client{Transport: s.transport, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		gates: []string{s.visitors}, room: "drop",
+	}}
+}
+
+// patch changes the live settings of the room.
+func (s *site) patch(body string) {
+	s.t.Helper()
+	patch(s.t, s.operators, "drop", body)
+}
+
+// counts waits until the room has these counts.
+func (s *site) counts(want counts) {
+	s.t.Helper()
+	await(s.t, fmt.Sprintf("the room counts %+v", want), func() error {
+		got, err := roomCounts(s.operators, "drop")
+		if err == nil && got != want {
+			err = fmt.Errorf("got %+v", got)
+		}
+		return err
+	})
+}
+
+// reload sends the file to the gate again.
+func (s *site) reload() int {
+	s.t.Helper()
+	resp, err := http.Post(s.operators+"/api/v1/reload", "", nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}
+
+// guest is a browser whose requests end the test when they get no answer.
+type guest struct {
+	t testing.TB
+	*browser
+}
+
+// copy is another browser with the same cookies.
+func (g *guest) copy() *guest {
+	b := *g.browser
+	b.cookies = slices.Clone(b.cookies)
+	return &guest{g.t, &b}
+}
+
+func (g *guest) with(header http.Header) *guest {
+	b := g.copy()
+	b.headers = header
+	return b
+}
+
+func (g *guest) send(method, path string, header http.Header, body string) *reply {
+	g.t.Helper()
+	r, err := g.do(context.Background(), method, path, header, body)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return r
+}
+
+// opens opens a page.
+func (g *guest) opens(path string) *reply {
+	g.t.Helper()
+	return g.send("GET", path, navigation, "")
+}
+
+// joins opens the page, has to wait, and holds a ticket then.
+func (g *guest) joins() token.Token {
+	g.t.Helper()
+	r := g.opens("/drop/")
+	if r.status != http.StatusTooManyRequests || r.header.Get("Sluice-State") != "waiting" {
+		g.t.Fatalf("a newcomer got status %d, state %q, want to wait", r.status, r.header.Get("Sluice-State"))
+	}
+	return g.ticket()
+}
+
+func (g *guest) ticket() token.Token {
+	g.t.Helper()
+	t := g.token()
+	if t.Kind != token.Ticket {
+		g.t.Fatalf("holds %+v of %q, want a ticket", t, g.jar(false))
+	}
+	return t
+}
+
+func (g *guest) polls() stand {
+	g.t.Helper()
+	_, s, err := g.ask(context.Background(), "GET")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return s
+}
+
+// enters polls until it is the visitor's turn.
+func (g *guest) enters() stand {
+	g.t.Helper()
+	var s stand
+	await(g.t, "the visitor's turn has come", func() error {
+		if s = g.polls(); s.State != "admitted" {
+			return fmt.Errorf("state %q", s.State)
+		}
+		return nil
+	})
+	return s
+}
+
+func (g *guest) leaves() {
+	g.t.Helper()
+	if err := g.leave(context.Background()); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// recorder is a shop that remembers what it was asked.
+type recorder struct {
+	url string
+
+	mu   sync.Mutex
+	seen []seen
+	hold chan struct{} // requests of /drop/slow wait for it
+}
+
+// seen is a request as the shop got it.
+type seen struct {
+	method, uri, body string
+	header            http.Header
+}
+
+func openRecorder(t testing.TB) *recorder {
+	rec := &recorder{hold: make(chan struct{})}
+	server := httptest.NewServer(rec)
+	t.Cleanup(server.Close)
+	rec.url = server.URL
+	return rec
+}
+
+func (rec *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the visitor went away
+	}
+	rec.mu.Lock()
+	rec.seen = append(rec.seen, seen{r.Method, r.RequestURI, string(body), r.Header.Clone()})
+	hold := rec.hold
+	rec.mu.Unlock()
+	switch r.URL.Path {
+	case "/drop/thanks":
+		w.Header().Set("Sluice-Session", "release")
+	case "/drop/bank":
+		w.Header().Set("Sluice-Session", "extend=20m")
+	case "/drop/nonsense":
+		w.Header().Set("Sluice-Session", "extend=for ever")
+	case "/drop/cached":
+		w.Header().Set("Cache-Control", "public, max-age=60")
+	case "/drop/slow":
+		<-hold
+	}
+	fmt.Fprintf(w, "shop: %s %s", r.Method, r.RequestURI)
+}
+
+// asked returns the requests since the last time.
+func (rec *recorder) asked() []seen {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	all := rec.seen
+	rec.seen = nil
+	return all
 }
