@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sluicegate/sluice/gate/config"
-	"github.com/sluicegate/sluice/gate/page"
 )
 
 func newValidateCommand() *cobra.Command {
@@ -17,22 +17,26 @@ func newValidateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "validate -c FILE",
 		Short: "Check a configuration and list everything wrong with it",
-		Args:  noArguments,
+		Long: `Check a configuration and list everything wrong with it, each problem with its
+line and column. The environment counts as it does for sluice serve. Exit 0 when
+all is well, 2 when not.`,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if format != "text" && format != "json" {
 				return usageError("--format %q: want text or json", format)
 			}
+			named := file
 			file = configFile(file)
 			if file == "" {
 				return usageError("name the file to check: sluice validate -c FILE")
 			}
 			c, err := config.Load(config.Source{File: file, Env: os.LookupEnv})
-			if err == nil {
-				err = checkTemplates(c)
-			}
 			var problems config.Problems
 			if err != nil && !errors.As(err, &problems) {
-				return exitError{exitUsage, err}
+				if format == "text" {
+					return exitError{exitUsage, whence(named, err)}
+				}
+				problems = config.Problems{{File: file, Message: err.Error()}}
 			}
 			out := cmd.OutOrStdout()
 			if format == "json" {
@@ -52,7 +56,11 @@ func newValidateCommand() *cobra.Command {
 				return usageError("%s has %d problems", file, n)
 			}
 			if format == "text" {
-				fmt.Fprintf(out, "%s is valid: %d rooms\n", file, len(c.Rooms))
+				names := make([]string, len(c.Rooms))
+				for i, r := range c.Rooms {
+					names[i] = r.Name
+				}
+				fmt.Fprintf(out, "%s is valid; its rooms: %s\n", file, strings.Join(names, ", "))
 			}
 			return nil
 		},
@@ -62,29 +70,18 @@ func newValidateCommand() *cobra.Command {
 	return cmd
 }
 
-// checkTemplates compiles the rooms' own pages, which a start would refuse.
-func checkTemplates(c *config.Config) error {
-	var problems config.Problems
-	for i, r := range c.Rooms {
-		if r.Page.Template == "" {
-			continue
-		}
-		if _, err := page.New(page.Config{Room: r.Name, Template: r.Page.Template}); err != nil {
-			problems = append(problems, config.Problem{
-				File: r.Page.Template, Key: fmt.Sprintf("rooms[%d].page.template", i), Message: err.Error(),
-			})
-		}
-	}
-	if problems != nil {
-		return problems
-	}
-	return nil
-}
-
 // configFile is the file that a command was given, by flag or environment.
 func configFile(flag string) string {
 	if flag != "" {
 		return flag
 	}
 	return os.Getenv("SLUICE_CONFIG")
+}
+
+// whence adds that the file was named by the environment, where it was.
+func whence(flag string, err error) error {
+	if flag == "" {
+		return fmt.Errorf("SLUICE_CONFIG: %w", err)
+	}
+	return err
 }
