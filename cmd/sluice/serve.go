@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -26,8 +27,13 @@ func newServeCommand() *cobra.Command {
   sluice serve --origin http://127.0.0.1:3000
 
 is enough to start: one room for every path, in memory, 10 visitors a second.
-With -c everything comes from a file; flags win over the environment
-(SLUICE_LISTEN, SLUICE_ADMIN, SLUICE_ORIGIN, ...), which wins over the file.`,
+With -c everything comes from a file. Flags win over the environment, which wins
+over the file: SLUICE_LISTEN, SLUICE_ADMIN, SLUICE_ORIGIN, SLUICE_STORE,
+SLUICE_RATE, SLUICE_MAX_ACTIVE, SLUICE_SECRET.
+
+SIGHUP reads the configuration again; a bad one is refused. SIGTERM and SIGINT
+stop: not ready at once, then shutdown.delay, then the requests under way end. A
+second signal ends the process at once.`,
 		Args: noArguments,
 	}
 	f := cmd.Flags()
@@ -35,16 +41,18 @@ With -c everything comes from a file; flags win over the environment
 	f.String("listen", "", "`ADDR` for visitors (default :8080)")
 	f.String("admin", "", "`ADDR` for operators (default 127.0.0.1:9090)")
 	f.String("origin", "", "`URL` of the site behind")
-	f.String("rate", "", "visitors let in per time, such as 600/m, when there is no file with rooms (default "+config.DefaultRate+")")
-	f.String("max-active", "", "most visitors inside at once, when there is no file with rooms")
-	f.String("store", "", "where the line lives: memory, or redis://HOST:PORT (default memory)")
+	f.String("rate", "", "visitors let in per time, `RATE` as in 600/m, 10/s or none; refused beside a file with rooms (default "+config.DefaultRate+")")
+	f.String("max-active", "", "most visitors inside at once, `N` or none; refused beside a file with rooms (default none)")
+	f.String("store", "", "where the line lives: memory, or the `URL` of a Redis (default memory)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		load := func() (*config.Config, error) {
 			return config.Load(config.Source{File: configFile(file), Flags: givenFlags(f), Env: os.LookupEnv})
 		}
 		c, err := load()
-		if err != nil {
-			return exitError{exitUsage, err}
+		if problems := (config.Problems{}); errors.As(err, &problems) {
+			return usageError("nothing was started, for the configuration has problems:\n  %s", strings.ReplaceAll(err.Error(), "\n", "\n  "))
+		} else if err != nil {
+			return exitError{exitUsage, whence(file, err)}
 		}
 		log := newLogger(c.Log)
 		p, err := newProcess(c, log, load)
