@@ -24,10 +24,8 @@ import (
 // The demonstration's room: small enough that a line forms in seconds and moves
 // before one's eyes.
 const demoConfig = `
-listen: %q
-admin: {listen: %q}
 store: memory
-origin: {url: %q, header_timeout: 10s}
+origin: {header_timeout: 10s}
 log: {level: warn, format: text}
 shutdown: {delay: 0s, timeout: 3s}
 rooms:
@@ -75,17 +73,21 @@ func runDemo(ctx context.Context, out io.Writer, listen, adminAddr string, noCro
 	defer shopServer.Close()
 
 	listen, adminAddr = freeAddress(listen), freeAddress(adminAddr)
-	text := fmt.Sprintf(demoConfig, listen, adminAddr, "http://"+shopListener.Addr().String())
-	c, err := config.Load(config.Source{File: "demo", Data: []byte(text)})
+	c, err := config.Load(config.Source{File: "demo", Data: []byte(demoConfig), Flags: map[string]string{
+		"listen": listen, "admin": adminAddr, "origin": "http://" + shopListener.Addr().String(),
+	}})
 	if err != nil {
-		return err
+		return exitError{exitUsage, err}
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	p, err := newProcess(c, log, nil)
 	if err != nil {
 		return err
 	}
-	base := "http://" + p.visitors.Addr().String()
+	base, err := adminURL(p.visitors.Addr().String()) // one that listens everywhere is opened here
+	if err != nil {
+		return err
+	}
 	sayHello(out, base, p.operators.Addr().String(), noCrowd)
 
 	var wg sync.WaitGroup
