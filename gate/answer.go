@@ -3,6 +3,7 @@ package gate
 import (
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -78,10 +79,30 @@ func (x *exchange) waitingHeader(a *queue.Answer) {
 // connection where some of the request is still to come.
 func (x *exchange) ownHeader() {
 	h := &x.ctx.Response.Header
+	h.SetBytesV("Date", httpDate(x.started))
 	h.Set("Cache-Control", "no-store")
 	h.Set("CDN-Cache-Control", "no-store")
 	x.allowOrigin()
 	proxy.CloseUnread(x.ctx)
+}
+
+// date is the Date field of one second.
+type date struct {
+	second int64
+	text   []byte
+}
+
+var lastDate atomic.Pointer[date]
+
+// httpDate writes an instant for a Date field, once a second.
+func httpDate(now time.Time) []byte {
+	second := now.Unix()
+	d := lastDate.Load()
+	if d == nil || d.second != second {
+		d = &date{second, fasthttp.AppendHTTPDate(nil, now)}
+		lastDate.Store(d)
+	}
+	return d.text
 }
 
 // next is where a page goes on to whose request must not be repeated: the page

@@ -163,7 +163,7 @@ func (g *Gate) Apply(c *config.Config) error {
 	}
 	g.rooms = kept
 	g.site.Store(s)
-	if old != nil {
+	if old != nil && old.proxy != s.proxy {
 		go old.close(c.Shutdown.Timeout)
 	}
 	return nil
@@ -207,9 +207,15 @@ func (g *Gate) Ready() error {
 // ends are cut.
 func (g *Gate) Close(ctx context.Context) error { return g.site.Load().proxy.Shutdown(ctx) }
 
-// close ends what a replaced configuration still holds, once nobody uses it.
+// close ends what a replaced configuration still holds: requests that began under
+// it reach its origin in the meantime, its tunnels have until the timeout.
 func (s *site) close(timeout time.Duration) {
+	time.Sleep(lateForward)
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	_ = s.proxy.Shutdown(ctx)
 }
+
+// lateForward is how long after a reload a request that began before it may still
+// be forwarded: longer than a poll is held.
+const lateForward = 10 * time.Second

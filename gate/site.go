@@ -3,6 +3,7 @@ package gate
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,7 @@ type site struct {
 	byName  map[string]*room
 	ring    *token.Ring
 	trust   *peer.Trust
+	origin  config.Origin
 	proxy   *proxy.Proxy
 	secure  bool     // visitors use https whatever the hop says
 	origins []string // whose scripts may use gated paths
@@ -78,6 +80,11 @@ func (g *Gate) newSite(c *config.Config) (*site, error) {
 		return nil, err
 	}
 	s.trust = peer.NewTrust(c.TrustedProxies)
+	s.origin = c.Origin
+	if old := g.site.Load(); old != nil && reflect.DeepEqual(old.origin, s.origin) {
+		s.proxy = old.proxy // its connections and tunnels live on
+		return s, nil
+	}
 	s.proxy, err = proxy.New(proxy.Config{
 		URLs:           c.Origin.URLs,
 		ConnectTimeout: c.Origin.ConnectTimeout,
