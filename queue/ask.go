@@ -23,8 +23,8 @@ const (
 	// nearFront is added to what may have been called since a snapshot: whoever is
 	// not further back asks the store.
 	nearFront = 32
-	// heldAgain is when a visitor asks again whose turn is so near that the poll will
-	// be held: who just joined, or whose poll was held in vain.
+	// heldAgain is the soonest that a visitor asks again whose turn is so near that
+	// the poll will be held.
 	heldAgain = 250 * time.Millisecond
 )
 
@@ -59,7 +59,7 @@ func (l *Line) Join(id ID, join bool) Answer {
 		}
 	}
 	if s.State == Waiting && s.Rank >= 0 && s.Rank <= reach(&v.Settings) {
-		after = heldAgain // their slot would be called and wait for their first poll
+		after = v.soon(s.Rank) // their slot would be called and wait for their first poll
 	}
 	return l.answer(l.view.Load(), l.now(), s, after)
 }
@@ -98,7 +98,7 @@ func (l *Line) Poll(id ID, place Time, hold bool, alive func() bool) Answer {
 			if held, ok := l.hold(a, alive); ok {
 				s = held
 			} else {
-				after = heldAgain
+				after = v.soon(position)
 			}
 			v, now = l.view.Load(), l.now()
 		}
@@ -113,10 +113,16 @@ func (l *Line) Poll(id ID, place Time, hold bool, alive func() bool) Answer {
 		if held, ok := l.hold(a, alive); ok {
 			s = held
 		} else {
-			after = heldAgain
+			after = v.soon(s.Rank)
 		}
 	}
 	return l.answer(l.view.Load(), l.now(), s, after)
+}
+
+// soon is when somebody should ask again whose turn comes within the time that a
+// poll is held: who just joined, was held in vain, or found no room to be held.
+func (v *view) soon(rank int64) time.Duration {
+	return min(max(v.pace.turn(rank, &v.Settings)/2, heldAgain), v.Settings.PollMin)
 }
 
 // far tells whether a visitor cannot have been called, by what the snapshot says.
