@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,10 +74,32 @@ func newProcess(c *config.Config, log *slog.Logger, load func() (*config.Config,
 		return nil, cannotListen("operators", c.Admin.Listen, "--admin, SLUICE_ADMIN or admin.listen in the file", err)
 	}
 	p.metrics.ConfigReload(true, time.Now())
-	if c.SecretGenerated {
-		log.Warn("no secret is configured: one was made at random, and a restart loses the line. Set secret or SLUICE_SECRET.")
-	}
+	p.warn(c)
 	return p, nil
+}
+
+// warn tells what a configuration leaves open that its operator may not expect.
+func (p *process) warn(c *config.Config) {
+	if c.SecretGenerated {
+		p.log.Warn("no secret is configured: one was made at random, and a restart loses the line. Set secret or SLUICE_SECRET.")
+	}
+	if !admin.IsLoopback(c.Admin.Listen) && len(c.Admin.Tokens) == 0 {
+		p.log.Warn("the admin API is shut, for its listener is not on loopback and there are no tokens. Set admin.tokens_file, or listen on 127.0.0.1.",
+			"admin.listen", c.Admin.Listen)
+	}
+}
+
+// tellRooms writes what every room protects, and its limits without live changes.
+func (p *process) tellRooms(c *config.Config) {
+	for _, r := range c.Rooms {
+		var match []string
+		for _, m := range r.Match {
+			match = append(match, m.Host+cmp.Or(m.Path, "/"))
+		}
+		s := &r.Settings
+		p.log.Info("a room", "room", r.Name, "match", match, "mode", s.Mode.String(), "rate", s.Rate.String(),
+			"burst", s.Get("burst"), "max_active", s.Get("max_active"))
+	}
 }
 
 // cannotListen says whose address could not be had, why, and what to do.
@@ -144,9 +167,14 @@ func (p *process) run(ctx context.Context) error {
 		_ = p.gate.Run(lineCtx)
 		close(line)
 	}()
+	p.mu.Lock()
+	c := p.config
+	p.mu.Unlock()
 	p.gate.SetReady(true)
 	p.log.Info("sluice is open", "version", thisBuild().Version,
-		"visitors", p.visitors.Addr().String(), "operators", p.operators.Addr().String(), "rooms", p.gate.Names())
+		"visitors", p.visitors.Addr().String(), "operators", p.operators.Addr().String(),
+		"origin", c.Origin.URLs, "store", c.Redacted().Store)
+	p.tellRooms(c)
 
 	var err error
 	select {

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -55,6 +56,7 @@ second signal ends the process at once.`,
 			return exitError{exitUsage, whence(file, err)}
 		}
 		log := newLogger(c.Log)
+		redis.SetLogger(redisLog{log})
 		p, err := newProcess(c, log, load)
 		if err != nil {
 			return err
@@ -91,6 +93,14 @@ func newLogger(c config.Log) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(os.Stderr, options))
 }
 
+// redisLog takes what the Redis client prints by itself. The gate tells what it
+// means for visitors; this is for those who look for the cause.
+type redisLog struct{ log *slog.Logger }
+
+func (l redisLog) Printf(ctx context.Context, format string, args ...any) {
+	l.log.DebugContext(ctx, fmt.Sprintf(format, args...), "log", "redis")
+}
+
 // reload reads the configuration again and applies what can be applied while
 // running. A bad one is refused, logged and leaves everything as it was.
 func (p *process) reload(context.Context) error {
@@ -108,7 +118,8 @@ func (p *process) reload(context.Context) error {
 	p.config = c
 	p.metrics.SetRooms(p.gate.Names())
 	p.setAdmin(c)
-	p.log.Info("the configuration was reloaded", "rooms", len(c.Rooms))
+	p.log.Info("the configuration was reloaded")
+	p.tellRooms(c)
 	return nil
 }
 
