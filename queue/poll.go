@@ -23,15 +23,21 @@ func PresentUntil(told Time, pollAfter time.Duration) Time {
 	return told.Add(pollAfter + pollAfter/2 + presenceGrace)
 }
 
-// PollAfter is when a visitor should ask again whose turn is expected in a time:
-// half of it, within the room's limits, and never so soon that all of those who
-// wait ask more often than the budget allows. chance is between 0 and 1.
+// PollAfter is when a visitor should ask again whose turn is expected in a time (0:
+// nobody knows): half of it, within the room's limits, and not so soon that all of
+// those who wait ask more often than the budget allows. But nobody is sent away
+// past half of the time, however many wait: they would miss their call. Those near
+// the front are few. chance is between 0 and 1.
 func PollAfter(turn time.Duration, waiting int64, s *Settings, chance float64) time.Duration {
 	high := min(max(turn/2, s.PollMin+s.PollMin/10), s.PollMax)
 	low := max(high-time.Duration(float64(high)*pollJitter), s.PollMin)
 	d := low + time.Duration(float64(high-low)*chance)
 	budget := time.Duration(waiting) * time.Second / pollBudget
-	return max(d, budget+time.Duration(float64(budget)*pollJitter*chance))
+	budget += time.Duration(float64(budget) * pollJitter * chance)
+	if turn > 0 {
+		budget = min(budget, turn/2)
+	}
+	return max(d, budget)
 }
 
 func chance() float64 { return rand.Float64() }
