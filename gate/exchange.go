@@ -118,6 +118,7 @@ type fields struct {
 	cookies, forwardedFor                               [8][]byte
 	cookie, forwarded                                   int
 	wantsHTML, requestedWith, prefetch, gzip            bool
+	hasToken                                            bool // also when it is empty: an app that has none yet
 }
 
 // read goes over raw header lines, which Validate has found to be well-formed.
@@ -175,7 +176,7 @@ func (f *fields) take(name, value []byte) {
 	case 12:
 		switch {
 		case equalFold(name, "sluice-token"):
-			f.token = value
+			f.token, f.hasToken = value, true
 		case equalFold(name, "content-type"):
 			f.contentType = value
 		}

@@ -26,7 +26,7 @@ func (h *hand) drop()          { h.Token, h.has, h.give = token.Token{}, false, 
 func (x *exchange) takeInHand() {
 	line := x.room.line
 	now := line.Time()
-	if x.fields.token != nil {
+	if x.fields.hasToken {
 		x.hand.byHeader = true
 		x.consider(x.fields.token, now)
 		return
