@@ -366,14 +366,21 @@ func await(t testing.TB, what string, ask func() error) {
 // counts are the numbers of a room that the operators' API shows.
 type counts struct{ Waiting, Absent, Called, Active int64 }
 
-func roomCounts(operators, room string) (counts, error) {
-	var a struct{ Counts *counts }
-	resp, err := http.Get(operators + "/api/v1/rooms/" + room)
+func getJSON(url string, out any) error {
+	resp, err := http.Get(url)
 	if err != nil {
-		return counts{}, err
+		return err
 	}
 	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(&a); err != nil {
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s: status %d", url, resp.StatusCode)
+	}
+	return json.NewDecoder(resp.Body).Decode(out)
+}
+
+func roomCounts(operators, room string) (counts, error) {
+	var a struct{ Counts *counts }
+	if err := getJSON(operators+"/api/v1/rooms/"+room, &a); err != nil {
 		return counts{}, err
 	}
 	if a.Counts == nil {
@@ -382,21 +389,27 @@ func roomCounts(operators, room string) (counts, error) {
 	return *a.Counts, nil
 }
 
+// scrape returns the metrics of a gate.
+func scrape(t testing.TB, operators string) string {
+	t.Helper()
+	resp, err := http.Get(operators + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 // metric sums the samples of a metric, of the given room, over gates.
 func metric(t testing.TB, name, room string, operators ...string) float64 {
 	t.Helper()
 	sum, found := 0.0, false
 	for _, o := range operators {
-		resp, err := http.Get(o + "/metrics")
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(string(text)) {
+		for line := range strings.Lines(scrape(t, o)) {
 			sample, value, ok := strings.Cut(strings.TrimSpace(line), "} ")
 			if !ok || !strings.HasPrefix(sample, name+"{") || !strings.Contains(sample, `room="`+room+`"`) {
 				continue
@@ -460,7 +473,10 @@ func openSite(t testing.TB, room, top string) *site {
 func (s *site) write(room, top string) {
 	s.t.Helper()
 	var b strings.Builder
-	fmt.Fprintf(&b, "listen: 127.0.0.1:0\nadmin: {listen: 127.0.0.1:0}\nshutdown: {delay: 0s, timeout: 10s}\norigin: {url: %q}\n", s.shop.url)
+	fmt.Fprintf(&b, "listen: 127.0.0.1:0\nadmin: {listen: 127.0.0.1:0}\norigin: {url: %q}\n", s.shop.url)
+	if !strings.Contains(top, "shutdown:") {
+		b.WriteString("shutdown: {delay: 0s, timeout: 10s}\n")
+	}
 	if !strings.Contains(top, "secret:") {
 		fmt.Fprintf(&b, "secret: %q\n", secret)
 	}
