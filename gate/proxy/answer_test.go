@@ -197,16 +197,16 @@ func TestASilentOriginIsGivenUp(t *testing.T) {
 			c.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
 			tick := time.NewTicker(10 * time.Millisecond)
 			defer tick.Stop()
-			for range 20 {
+			for range 70 {
 				<-tick.C
 				c.send("1\r\nx\r\n")
 			}
 			c.send("0\r\n\r\n")
-		}, func(c *Config) { c.IdleTimeout, c.ClientTimeout = 100*time.Millisecond, 100*time.Millisecond },
-			func(g *rig) { g.server.ReadTimeout, g.server.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond })
+		}, func(c *Config) { c.IdleTimeout, c.ClientTimeout = 500*time.Millisecond, 500*time.Millisecond },
+			func(g *rig) { g.server.ReadTimeout, g.server.WriteTimeout = 300*time.Millisecond, 300*time.Millisecond })
 		c := g.dial()
 		c.send(get)
-		c.wantNext("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + strings.Repeat("1\r\nx\r\n", 20) + "0\r\n\r\n")
+		c.wantNext("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + strings.Repeat("1\r\nx\r\n", 70) + "0\r\n\r\n")
 	})
 }
 

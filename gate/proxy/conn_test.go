@@ -70,6 +70,9 @@ func TestIdleConnectionsThatAreDeadOrNotSilentAreNotUsed(t *testing.T) {
 			c.send(get)
 			c.wantNext(ok)
 		}
+		if n := len(g.dialled); n != 3 {
+			t.Errorf("%d connections", n)
+		}
 	})
 	t.Run("asked to close", func(t *testing.T) {
 		g := start(t, always("HTTP/1.1 200 OK\r\nConnection: Close\r\nContent-Length: 2\r\n\r\nok"))
@@ -124,21 +127,28 @@ func TestIdleConnectionsThatAreDeadOrNotSilentAreNotUsed(t *testing.T) {
 				return
 			}
 			c.send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
-			<-more
-			for {
-				if _, err := io.WriteString(c.Conn, strings.Repeat("x", 1<<16)); err != nil {
-					return
-				}
+			for range more {
+				c.send("x")
+			}
+			// Silent now, with most of the body to come.
+			if got, _ := c.rest(); got != "" {
+				t.Errorf("used again: %q", got)
 			}
 		})
 		c := g.dial()
 		c.send(get)
 		c.head()
 		abort(c.Conn)
-		more <- true
-		if err := wait(t, g.failed, "report"); !errors.Is(err, ErrClient) {
-			t.Errorf("reported %v", err)
+		for gone := false; !gone; {
+			select {
+			case err := <-g.failed:
+				if gone = true; !errors.Is(err, ErrClient) {
+					t.Errorf("reported %v", err)
+				}
+			case more <- true:
+			}
 		}
+		close(more)
 		c = g.dial()
 		c.send(get)
 		c.wantNext(ok)

@@ -66,13 +66,13 @@ var exchanges = sync.Pool{New: func() any {
 }}
 
 // release gives the connection and the exchange back.
-func (x *exchange) release(now time.Time) {
+func (x *exchange) release() {
 	switch {
 	case x.c == nil:
 	case x.apart:
 		x.c.Close()
 	case x.done && x.reuse && x.c.r == x.c.w:
-		x.o.put(x.c, now)
+		x.o.put(x.c, time.Now())
 	default:
 		x.o.drop(x.c)
 	}
@@ -579,7 +579,7 @@ func (x *exchange) Close() error {
 	if !x.writeBy.IsZero() {
 		x.client.SetWriteDeadline(time.Time{})
 	}
-	x.release(time.Now())
+	x.release()
 	return nil
 }
 

@@ -133,3 +133,20 @@ func TestTrustedPeersForwardingFieldsAreKept(t *testing.T) {
 	}
 	c.wantNext(ok)
 }
+
+func TestFieldsOfOneHopGoUnnamedToo(t *testing.T) {
+	hops := "Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nProxy-Authenticate: x\r\nProxy-Authorization: x\r\n" +
+		"TE: gzip\r\nTrailer: X\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\nContent_Length: 5\r\nTransfer_Encoding: chunked\r\n"
+	got := make(chan string, 1)
+	g := start(t, func(_ int, c *peerConn) {
+		got <- c.head()
+		c.send("HTTP/1.1 200 OK\r\n" + hops + "Content-Length: 0\r\n\r\n")
+	})
+	c := g.dial()
+	c.send("GET / HTTP/1.1\r\nHost: a\r\n" + hops + "\r\n")
+	if got, want := wait(t, got, "request"), "GET / HTTP/1.1\r\nHost: a\r\n"+
+		"X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n\r\n"; got != want {
+		t.Errorf("origin got\n%s\nwant\n%s", got, want)
+	}
+	c.wantNext("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+}

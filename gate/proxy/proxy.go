@@ -194,7 +194,7 @@ func (p *Proxy) Forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) error {
 	if err := x.forward(ctx, r, a); err != nil {
 		x.up.stop()
 		x.giveUp()
-		x.release(time.Time{})
+		x.release()
 		return err
 	}
 	return nil
@@ -294,9 +294,9 @@ func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) erro
 		ctx.Response.SetBody(c.buf[c.r : c.r+x.left])
 		c.r += x.left
 		x.done = true
-		x.release(now)
+		x.release()
 	case x.framing == none:
-		x.release(now)
+		x.release()
 	default:
 		x.stream(ctx)
 	}
@@ -389,9 +389,10 @@ func (x *exchange) stream(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-// Shutdown lets nothing new begin, waits for tunnels until ctx ends, then closes
-// those that are left and waits for their goroutines. Call it after the server
-// has stopped.
+// Shutdown lets nothing new begin and asks tunnels to end: each visitor gets a
+// WebSocket close frame, "going away", between two frames of the origin. Those
+// that are left when ctx ends are closed, and their goroutines waited for. Call
+// it after the server has stopped, or beside it: tunnels are none of its business.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	err := p.tunnels.shutdown(ctx)
 	for _, o := range p.origins {

@@ -106,13 +106,8 @@ func CloseUnread(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	if n > 0 && n <= prefetched {
-		var skip [512]byte
-		for {
-			if _, err := body.Read(skip[:]); err == io.EOF {
-				return
-			} else if err != nil {
-				break
-			}
+		if _, err := io.Copy(io.Discard, body); err == nil {
+			return
 		}
 	}
 	closeAfter(ctx)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -62,6 +63,9 @@ func (s *tunnels) shutdown(ctx context.Context) error {
 			close(s.empty)
 		}
 	}
+	for t := range s.open {
+		t.ask()
+	}
 	s.mu.Unlock()
 	select {
 	case <-s.empty:
@@ -90,6 +94,7 @@ type tunnel struct {
 	use    func()
 	last   atomic.Int64 // when bytes moved, Unix nanoseconds
 	hung   atomic.Bool
+	asked  atomic.Bool
 }
 
 func (t *tunnel) Read([]byte) (int, error) { return 0, io.EOF }
@@ -100,6 +105,59 @@ func (t *tunnel) Close() error {
 	}
 	t.p.tunnels.end(t)
 	return nil
+}
+
+// ask has the visitor told that we are going away. What follows is between the
+// visitor and the origin: the visitor answers with a close frame, the origin
+// with another, and both close.
+func (t *tunnel) ask() {
+	t.asked.Store(true)
+	if t.c != nil {
+		t.c.Conn.SetReadDeadline(past) // copy waits there
+	}
+}
+
+// goingAway is an unmasked WebSocket close frame of status 1001 (RFC 6455, 5.5.1).
+const goingAway = "\x88\x02\x03\xe9"
+
+// frames follows WebSocket frames through a stream of bytes (RFC 6455, 5.2).
+type frames struct {
+	head [10]byte // of a frame's header, as far as it came
+	n    int
+	left uint64 // of its payload
+}
+
+func (f *frames) between() bool { return f.n == 0 && f.left == 0 }
+
+func (f *frames) feed(b []byte) {
+	for len(b) > 0 {
+		if f.left > 0 {
+			skip := min(f.left, uint64(len(b)))
+			f.left -= skip
+			b = b[skip:]
+			continue
+		}
+		f.head[f.n] = b[0]
+		f.n++
+		b = b[1:]
+		if f.n < 2 {
+			continue
+		}
+		size, need := uint64(f.head[1]&0x7f), 2
+		switch size {
+		case 126:
+			need, size = 4, uint64(binary.BigEndian.Uint16(f.head[2:]))
+		case 127:
+			need, size = 10, binary.BigEndian.Uint64(f.head[2:])
+		}
+		if f.n < need {
+			continue
+		}
+		f.n, f.left = 0, size
+		if f.head[1]&0x80 != 0 {
+			f.left += 4 // a mask, which servers do not send
+		}
+	}
 }
 
 // hangUp ends both directions from outside.
@@ -166,8 +224,10 @@ func (x *exchange) forwardUpgrade(ctx *fasthttp.RequestCtx, r *Request, a *Answe
 
 	done = true
 	a.Upgraded = true
+	p.tunnels.mu.Lock() // Shutdown may be looking
 	t.c, x.c = x.c, nil
-	x.release(now)
+	p.tunnels.mu.Unlock()
+	x.release()
 	ctx.Response.SetBodyStream(t, 0)
 	ctx.HijackSetNoResponse(true)
 	ctx.Hijack(func(c net.Conn) { t.run(ctx, c) })
@@ -189,31 +249,46 @@ func (t *tunnel) run(ctx *fasthttp.RequestCtx, hijacked net.Conn) {
 		return
 	}
 
+	var f frames
+	f.feed(t.c.buf[t.c.r:t.c.w])
 	down := make(chan struct{})
 	go func() {
 		defer close(down)
 		defer t.p.caught()
-		t.copy(t.client, t.c.Conn, t.c.Conn, true)
+		t.copy(t.client, t.c.Conn, t.c.Conn, &f)
 	}()
 	// The hijacked connection gives what fasthttp had buffered first.
-	t.copy(t.c.Conn, t.client, hijacked, false)
+	t.copy(t.c.Conn, t.client, hijacked, nil)
 	<-down
 }
 
-// copy moves bytes until src ends, and passes the end on.
-func (t *tunnel) copy(dst, src net.Conn, from io.Reader, use bool) {
+// copy moves bytes until src ends, and passes the end on. On the way to the
+// visitor f follows the frames.
+func (t *tunnel) copy(dst, src net.Conn, from io.Reader, f *frames) {
 	buf := make([]byte, 8<<10)
 	idle := t.p.c.TunnelTimeout
 	step := min(t.p.period, idle)
 	used := time.Now()
+	said := false // the visitor was told that we go away, and gets nothing more
 	for !t.hung.Load() {
-		src.SetReadDeadline(time.Now().Add(step))
+		now := time.Now()
+		src.SetReadDeadline(now.Add(step))
 		if t.hung.Load() {
 			break // it was set before our deadline
 		}
+		if f != nil && !said && t.asked.Load() && f.between() {
+			said = true
+			dst.SetWriteDeadline(now.Add(t.p.c.ClientTimeout))
+			if _, err := io.WriteString(dst, goingAway); err != nil {
+				break
+			}
+		}
 		n, err := from.Read(buf)
-		now := time.Now()
-		if n > 0 {
+		now = time.Now()
+		if n > 0 && !said {
+			if f != nil {
+				f.feed(buf[:n])
+			}
 			t.last.Store(now.UnixNano())
 			dst.SetWriteDeadline(now.Add(t.p.c.ClientTimeout))
 			if t.hung.Load() {
@@ -224,7 +299,7 @@ func (t *tunnel) copy(dst, src net.Conn, from io.Reader, use bool) {
 				return
 			}
 		}
-		if use && t.use != nil && now.Sub(used) >= step-step/8 {
+		if f != nil && t.use != nil && now.Sub(used) >= step-step/8 {
 			used = now
 			t.use()
 		}

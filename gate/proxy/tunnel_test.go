@@ -207,8 +207,8 @@ func (g *rig) tunnel() *peerConn {
 	c := g.dial()
 	c.send(handshake)
 	c.wantNext(switching)
-	c.send("ping")
-	c.wantNext("ping")
+	c.send("\x81\x04ping")
+	c.wantNext("\x81\x04ping")
 	return c
 }
 
@@ -261,6 +261,48 @@ func TestAnEndOfOneSideEndsTheOther(t *testing.T) {
 }
 
 func TestShutdownWaitsForTunnelsAndThenClosesThem(t *testing.T) {
+	t.Run("asks between two frames", func(t *testing.T) {
+		more, closed := make(chan bool), make(chan string, 1)
+		g := start(t, func(_ int, c *peerConn) {
+			c.head()
+			c.send(switching + "\x81\x05he")
+			<-more
+			c.send("llo")
+			got, _ := c.rest()
+			closed <- got
+			c.send("\x88\x02\x03\xe9") // answers the visitor's
+		})
+		c := g.dial()
+		c.send(handshake)
+		c.wantNext(switching + "\x81\x05he")
+		done := make(chan error, 1)
+		go func() { done <- g.proxy.Shutdown(context.Background()) }()
+		waitAsked(g)
+		more <- true
+		c.wantNext("llo" + goingAway)
+		c.send("\x88\x82\x00\x00\x00\x00\x03\xe9")
+		c.CloseWrite()
+		c.wantRest("")
+		if got := wait(t, closed, "end at the origin"); got != "\x88\x82\x00\x00\x00\x00\x03\xe9" {
+			t.Errorf("the origin got %q", got)
+		}
+		if err := wait(t, done, "shutdown"); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("asks at once where nothing is under way", func(t *testing.T) {
+		g := start(t, func(_ int, c *peerConn) { c.head(); c.send(switching); c.rest() })
+		c := g.dial()
+		c.send(handshake)
+		c.wantNext(switching)
+		done := make(chan error, 1)
+		go func() { done <- g.proxy.Shutdown(context.Background()) }()
+		c.wantNext(goingAway)
+		c.Close()
+		if err := wait(t, done, "shutdown"); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("waits", func(t *testing.T) {
 		g := start(t, echo)
 		c := g.tunnel()
@@ -275,8 +317,8 @@ func TestShutdownWaitsForTunnelsAndThenClosesThem(t *testing.T) {
 		other := g.dial()
 		other.send(handshake)
 		g.wantErr(ErrBusy)
-		c.send("still")
-		c.wantNext("still")
+		c.send("\x81\x02hi") // echoed, but the visitor gets no more
+		c.wantNext(goingAway)
 		c.Close()
 		if err := wait(t, done, "shutdown"); err != nil {
 			t.Error(err)
@@ -290,7 +332,9 @@ func TestShutdownWaitsForTunnelsAndThenClosesThem(t *testing.T) {
 		if err := g.proxy.Shutdown(ctx); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-		c.wantRest("")
+		if got, err := c.rest(); err != nil || got != "" && got != goingAway {
+			t.Errorf("got %q, %v", got, err)
+		}
 		if err := g.proxy.Shutdown(ctx); err != nil {
 			t.Errorf("a second time: %v", err)
 		}
@@ -307,6 +351,46 @@ func TestShutdownWaitsForTunnelsAndThenClosesThem(t *testing.T) {
 		c.send(get)
 		g.wantErr(ErrBusy)
 	})
+}
+
+// waitAsked waits until the only tunnel was asked to end.
+func waitAsked(g *rig) {
+	g.until(func(*origin) bool {
+		g.proxy.tunnels.mu.Lock()
+		defer g.proxy.tunnels.mu.Unlock()
+		for t := range g.proxy.tunnels.open {
+			return t.asked.Load()
+		}
+		return false
+	})
+}
+
+func TestFramesAreFollowedHoweverTheyAreCut(t *testing.T) {
+	var stream []byte
+	ends := map[int]bool{0: true}
+	for _, size := range []int{0, 1, 125, 126, 127, 65535, 65536, 70000} {
+		switch {
+		case size < 126:
+			stream = append(stream, 0x82, byte(size))
+		case size < 1<<16:
+			stream = append(stream, 0x82, 126, byte(size>>8), byte(size))
+		default:
+			stream = append(stream, 0x82, 127, 0, 0, 0, 0, 0, byte(size>>16), byte(size>>8), byte(size))
+		}
+		stream = append(stream, bytes.Repeat([]byte{0x81}, size)...)
+		ends[len(stream)] = true
+	}
+	for _, piece := range []int{1, 2, 3, 7, 1000, len(stream)} {
+		var f frames
+		for at := 0; at < len(stream); {
+			next := min(at+piece, len(stream))
+			f.feed(stream[at:next])
+			at = next
+			if f.between() != ends[at] {
+				t.Fatalf("pieces of %d: at %d between frames: %v", piece, at, f.between())
+			}
+		}
+	}
 }
 
 func TestAPanicInATunnelIsReported(t *testing.T) {
