@@ -52,10 +52,7 @@ func (g *group[In, Out]) ask(in In) (Out, error) {
 	full := len(g.pending) == groupSize
 	g.mu.Unlock()
 	if first || full {
-		select {
-		case g.ready <- struct{}{}:
-		default:
-		}
+		g.signal()
 	}
 	<-a.done
 	out, err := a.out, a.err
@@ -63,15 +60,14 @@ func (g *group[In, Out]) ask(in In) (Out, error) {
 	return out, err
 }
 
-// run sends batches until ctx ends and nobody waits for an answer.
+// run sends batches until ctx ends. Whoever asks from then on is refused; whoever
+// asked before is answered.
 func (g *group[In, Out]) run(ctx context.Context) {
+	defer context.AfterFunc(ctx, g.stop)()
 	var in []In
 	var out []Out
-	for g.wait(ctx) {
+	for g.wait() {
 		batch := g.take()
-		if len(batch) == 0 {
-			continue
-		}
 		in, out = in[:0], out[:0]
 		for _, a := range batch {
 			in = append(in, a.in)
@@ -88,39 +84,54 @@ func (g *group[In, Out]) run(ctx context.Context) {
 	}
 }
 
-// wait returns when a batch should be sent, or false when the group has ended.
-func (g *group[In, Out]) wait(ctx context.Context) bool {
+// stop has everybody refused who asks from now on.
+func (g *group[In, Out]) stop() {
 	g.mu.Lock()
-	n := len(g.pending)
+	g.stopped = true
 	g.mu.Unlock()
-	if n == 0 {
-		select {
-		case <-g.ready:
-		case <-ctx.Done():
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			g.stopped = len(g.pending) == 0
-			return !g.stopped
-		}
+	g.signal()
+}
+
+// signal says that there is something to look at.
+func (g *group[In, Out]) signal() {
+	select {
+	case g.ready <- struct{}{}:
+	default:
 	}
-	if n < groupSize {
-		timer := time.NewTimer(groupWait)
-		defer timer.Stop()
-		for {
-			select {
-			case <-timer.C:
+}
+
+// state returns how many wait to be sent, and whether nobody will come any more.
+func (g *group[In, Out]) state() (n int, stopped bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.pending), g.stopped
+}
+
+// wait returns when a batch should be sent, or false when the group has ended.
+func (g *group[In, Out]) wait() bool {
+	n, stopped := g.state()
+	for n == 0 {
+		if stopped {
+			return false
+		}
+		<-g.ready
+		n, stopped = g.state()
+	}
+	if n >= groupSize || stopped {
+		return true
+	}
+	timer := time.NewTimer(groupWait)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return true
+		case <-g.ready:
+			if n, stopped = g.state(); n >= groupSize || stopped {
 				return true
-			case <-g.ready:
-				g.mu.Lock()
-				n = len(g.pending)
-				g.mu.Unlock()
-				if n >= groupSize {
-					return true
-				}
 			}
 		}
 	}
-	return true
 }
 
 // take removes the next batch.
