@@ -173,11 +173,11 @@ func (p *process) run(ctx context.Context) error {
 	p.mu.Lock()
 	c := p.config
 	p.mu.Unlock()
-	p.gate.SetReady(true)
 	p.log.Info("sluice is open", "version", thisBuild().Version,
 		"visitors", p.visitors.Addr().String(), "operators", p.operators.Addr().String(),
 		"origin", c.Origin.URLs, "store", c.Redacted().Store)
 	p.tellRooms(c)
+	p.gate.SetReady(true)
 
 	var err error
 	select {
@@ -188,7 +188,7 @@ func (p *process) run(ctx context.Context) error {
 	shutdown := p.config.Shutdown
 	p.mu.Unlock()
 	p.gate.SetReady(false)
-	p.log.Info("stopping", "delay", shutdown.Delay.String(), "timeout", shutdown.Timeout.String(), "hint", "a second signal ends it at once")
+	p.log.Info("stopping", "delay", queue.Span(shutdown.Delay), "timeout", queue.Span(shutdown.Timeout), "hint", "a second signal ends it at once")
 	if err == nil {
 		time.Sleep(shutdown.Delay)
 	}
