@@ -30,8 +30,7 @@ func (x *exchange) forward(outcome metrics.Outcome) {
 	if x.room != nil {
 		r.Room, r.Visitor = x.room.name, x.visitorName()
 		h := &x.hand
-		line, id, place, called, until := x.room.line, h.ID, h.Place, h.Called, h.Until
-		r.Use = func() { line.Use(id, place, called, until, false) }
+		r.Use, r.Tag = x.room.use, proxy.Tag{int64(h.ID), int64(h.Place), int64(h.Called), int64(h.Until)}
 	}
 	sent := time.Now()
 	err := x.site.proxy.Forward(x.ctx, r, &x.answer)

@@ -46,6 +46,7 @@ type room struct {
 	cookieDomain string
 	entry        string
 	status       int
+	use          func(proxy.Tag) // the session of a long transfer goes on
 
 	pages *page.Page // without the operator's message
 	mu    sync.Mutex
@@ -105,6 +106,9 @@ func newRoom(c *config.Room) (*room, error) {
 	r.pages, err = page.New(page.Config{Room: c.Name, Template: c.Page.Template, KeepPlace: c.Settings.KeepPlace})
 	if err != nil {
 		return nil, fmt.Errorf("room %q: %w", c.Name, err)
+	}
+	r.use = func(t proxy.Tag) {
+		r.line.Use(queue.ID(t[0]), queue.Time(t[1]), queue.Time(t[2]), queue.Time(t[3]), false)
 	}
 	return r, nil
 }

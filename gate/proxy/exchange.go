@@ -54,7 +54,8 @@ type exchange struct {
 	bw      *bufio.Writer // while WriteTo runs
 	overTLS bool
 	last    bool // the visitor's connection has to close
-	use     func()
+	use     func(Tag)
+	tag     Tag
 	usedAt  atomic.Int64 // Unix nanoseconds
 	writeBy time.Time
 
@@ -505,7 +506,7 @@ func (x *exchange) tick() {
 	// The body may be going up while the answer comes down.
 	now, at := time.Now().UnixNano(), x.usedAt.Load()
 	if now-at >= int64(x.p.period-x.p.period/8) && x.usedAt.CompareAndSwap(at, now) {
-		x.use()
+		x.use(x.tag)
 	}
 }
 

@@ -236,7 +236,7 @@ func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) erro
 	}
 	x.out = x.req.appendHead(x.out[:0], ctx, r, x.o.host, false)
 	x.out = append(x.out, whole...)
-	x.client, x.overTLS, x.use = ctx.Conn(), ctx.IsTLS(), r.Use
+	x.client, x.overTLS, x.use, x.tag = ctx.Conn(), ctx.IsTLS(), r.Use, r.Tag
 	x.usedAt.Store(now.UnixNano())
 
 	once := body != nil || whole != nil || !repeatable(h.Method())

@@ -24,9 +24,14 @@ type Request struct {
 	Room, Visitor string
 	// Use, when set, is called about every ten seconds while a body, a stream or
 	// a tunnel of this request runs: from other goroutines, after Forward has
-	// returned, and never at the same time.
-	Use func()
+	// returned, and never at the same time. It gets Tag, so that one function
+	// serves every request: one made for each would be garbage for each.
+	Use func(Tag)
+	Tag Tag
 }
+
+// Tag is what Use is called with, whatever the gate puts there.
+type Tag [4]int64
 
 // message is a request's header, taken apart.
 type message struct {

@@ -91,7 +91,8 @@ type tunnel struct {
 	p      *Proxy
 	client net.Conn
 	c      *conn
-	use    func()
+	use    func(Tag)
+	tag    Tag
 	last   atomic.Int64 // when bytes moved, Unix nanoseconds
 	hung   atomic.Bool
 	asked  atomic.Bool
@@ -174,7 +175,7 @@ func (t *tunnel) hangUp() {
 // next request.
 func (x *exchange) forwardUpgrade(ctx *fasthttp.RequestCtx, r *Request, a *Answer) error {
 	p := x.p
-	t := &tunnel{p: p, client: ctx.Conn(), use: r.Use}
+	t := &tunnel{p: p, client: ctx.Conn(), use: r.Use, tag: r.Tag}
 	if err := p.tunnels.begin(t); err != nil {
 		return err
 	}
@@ -199,7 +200,7 @@ func (x *exchange) forwardUpgrade(ctx *fasthttp.RequestCtx, r *Request, a *Answe
 		return err
 	}
 	x.apart = true
-	x.client, x.use = ctx.Conn(), r.Use
+	x.client, x.use, x.tag = ctx.Conn(), r.Use, r.Tag
 	now := time.Now()
 	x.usedAt.Store(now.UnixNano())
 	x.c.writeWithin(now, p.c.HeaderTimeout)
@@ -301,7 +302,7 @@ func (t *tunnel) copy(dst, src net.Conn, from io.Reader, f *frames) {
 		}
 		if f != nil && t.use != nil && now.Sub(used) >= step-step/8 {
 			used = now
-			t.use()
+			t.use(t.tag)
 		}
 		switch {
 		case err == nil:

@@ -428,7 +428,7 @@ func TestWhateverRunsCountsAsUseOfTheSession(t *testing.T) {
 			used, done := make(chan bool, 1000), make(chan bool)
 			g := start(t, func(_ int, c *peerConn) { tc.serve(c, done) })
 			g.proxy.period = 2 * time.Millisecond
-			g.request.Use = func() {
+			g.request.Use = func(Tag) {
 				select {
 				case used <- true:
 				default:
