@@ -59,7 +59,7 @@ func startBrowser(t *testing.T) *browserProgram {
 		chromedp.Headless, chromedp.NoSandbox, chromedp.NoFirstRun, chromedp.DisableGPU, chromedp.IgnoreCertErrors,
 		chromedp.Flag("host-resolver-rules", "MAP * 127.0.0.1"), // every site is on this machine
 		chromedp.Flag("no-proxy-server", true),
-		// A minute in the background counts as five.
+		// What browsers do to tabs after five minutes in the background, at once.
 		chromedp.Flag("enable-features", "IntensiveWakeUpThrottling:grace_period_seconds/1"),
 	}
 	for _, f := range []string{
