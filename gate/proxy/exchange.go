@@ -271,12 +271,19 @@ func (x *exchange) keep(ctx *fasthttp.RequestCtx, b []byte, n *answer, a *Answer
 	}
 	x.out = out
 	h.SetStatusCode(n.status)
-	// It would make blanks of the line ends; every line was checked by scan.
-	h.SetStatusMessage(out)
+	// It would make blanks of the line ends. Every line was checked by scan, so
+	// they are put in afterwards; looking for them in zeros takes no time.
+	if len(out) <= len(zeroes) {
+		h.SetStatusMessage(zeroes[:len(out)])
+	} else {
+		h.SetStatusMessage(out)
+	}
 	copy(h.StatusMessage(), out)
 	h.SetNoDefaultContentType(true)
 	a.Status = n.status
 }
+
+var zeroes [4 << 10]byte
 
 // cacheable reports whether a shared cache might keep the answer (RFC 9111, 3;
 // RFC 9213). When in doubt it might: no-cache, too, lets it be stored.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 )
 
@@ -110,10 +111,8 @@ func scan(fields []field, b []byte, from int, strict bool) ([]field, error) {
 		for f.end > f.value && (b[f.end-1] == ' ' || b[f.end-1] == '\t') {
 			f.end--
 		}
-		for _, c := range b[f.value:f.end] {
-			if !text[c] {
-				return fields, errValue
-			}
+		if !isText(b[f.value:f.end]) {
+			return fields, errValue
 		}
 		if len(fields) == maxFields {
 			return fields, errTooManyF
@@ -122,6 +121,31 @@ func scan(fields []field, b []byte, from int, strict bool) ([]field, error) {
 		fields = append(fields, f)
 		at = next
 	}
+}
+
+// isText reports whether b has no control character but tabs. Eight bytes are
+// looked at together: none below 0x20 and none 0x7f. The subtractions may raise
+// a false alarm behind a true one only, and then every byte is looked at.
+func isText(b []byte) bool {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	for len(b) >= 8 {
+		w := binary.LittleEndian.Uint64(b)
+		del := w ^ 0x7f*ones
+		if ((w-0x20*ones)&^w|(del-ones)&^del)&high != 0 {
+			for _, c := range b[:8] {
+				if !text[c] {
+					return false
+				}
+			}
+		}
+		b = b[8:]
+	}
+	for _, c := range b {
+		if !text[c] {
+			return false
+		}
+	}
+	return true
 }
 
 // is reports whether name is lower, which is written in lower case, in any

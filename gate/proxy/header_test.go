@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/valyala/fasthttp"
@@ -149,4 +150,21 @@ func TestFieldsOfOneHopGoUnnamedToo(t *testing.T) {
 		t.Errorf("origin got\n%s\nwant\n%s", got, want)
 	}
 	c.wantNext("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+}
+
+func TestControlCharactersAreSeenWhereverTheyStand(t *testing.T) {
+	for n := range 20 {
+		for at := range n {
+			for c := range 256 {
+				b := bytes.Repeat([]byte{0x80}, n)
+				if at > 0 {
+					b[at-1] = 0x21
+				}
+				b[at] = byte(c)
+				if want := c == '\t' || c >= 0x20 && c != 0x7f; isText(b) != want {
+					t.Fatalf("%q is text: %v", b, !want)
+				}
+			}
+		}
+	}
 }
