@@ -101,7 +101,7 @@ rooms:
     rate: %d/s
     burst: %d
     max_active: %d
-    session: 10s
+    session: 30s
 `, store, secret, shop.addr, s.rate, s.burst, s.maxActive)
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
