@@ -126,8 +126,8 @@ var words = [numLangs]Words{
 		KeepMinutes: "If you close this page, come back within {n} minutes with the same browser. You keep your place, but can only be let in while the page is open.",
 		KeepHours:   "If you close this page, come back within {n} hours with the same browser. You keep your place, but can only be let in while the page is open.",
 
-		Lost:      "No connection at the moment. Your place is kept, and we keep trying by ourselves. Please check your Wi-Fi or mobile data.",
-		LostPlain: "No connection at the moment. We keep trying by ourselves. Please check your Wi-Fi or mobile data.",
+		Lost:      "No connection at the moment. Your place is kept, and we’ll keep trying automatically. Please check your Wi-Fi or mobile data.",
+		LostPlain: "No connection at the moment. We’ll keep trying automatically. Please check your Wi-Fi or mobile data.",
 		Stale:     "We can’t get new numbers at the moment. Your place is kept.",
 		Back:      "You’re connected again.",
 		Again:     "Your earlier place had expired, so you have been given a new one.",
