@@ -109,9 +109,9 @@ func TestApplyPatch(t *testing.T) {
 		{
 			name: "one bad key refuses the good ones beside it",
 			file: file, current: Overrides{Version: 4},
-			patch: map[string]any{"rate": "5/s", "session": "1s"},
+			patch: map[string]any{"rate": "5/s", "session": "900ms"},
 			want:  Overrides{Version: 4},
-			errs:  []string{`session: 1s is not between 10s and 24h`},
+			errs:  []string{`session: 900ms is not between 1s and 24h`},
 		},
 		{
 			name: "what does not go together is refused",

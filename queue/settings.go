@@ -144,6 +144,16 @@ func (s *Settings) EffectiveBurst() int64 {
 	return max(1, s.Rate.PerHour()/3600)
 }
 
+// Fit returns s with what its times do to each other: a slot waits no longer for a
+// visitor than it then lasts, and visitors are asked to come back at least twice
+// within the time that their place is kept.
+func (s Settings) Fit() Settings {
+	s.ClaimWithin = min(s.ClaimWithin, s.Session)
+	s.PollMax = min(s.PollMax, s.KeepPlace/2)
+	s.PollMin = min(s.PollMin, s.PollMax)
+	return s
+}
+
 // SlotMargin is how much longer a slot lives in the store than any pass for it
 // says, so that no pass is in use whose slot was given away.
 const SlotMargin = 10 * time.Second
@@ -196,20 +206,14 @@ func (s *Settings) Check() []Problem {
 	}
 	count("max_active", s.MaxActive)
 	count("max_waiting", s.MaxWaiting)
-	between("session", s.Session, 10*time.Second, 24*time.Hour)
+	between("session", s.Session, time.Second, 24*time.Hour)
 	if s.MaxSession != 0 {
-		between("max_session", s.MaxSession, 10*time.Second, 30*24*time.Hour)
+		between("max_session", s.MaxSession, time.Second, 30*24*time.Hour)
 	}
-	between("claim_within", s.ClaimWithin, 5*time.Second, time.Hour)
-	if s.ClaimWithin > s.Session && s.Session >= 10*time.Second && s.ClaimWithin <= time.Hour {
-		bad("claim_within", "%s is longer than session %s: a slot would wait longer for a visitor than it lasts", Span(s.ClaimWithin), Span(s.Session))
-	}
-	between("keep_place", s.KeepPlace, time.Minute, 7*24*time.Hour)
-	if s.KeepPlace >= time.Minute && s.KeepPlace < 2*s.PollMax {
-		bad("keep_place", "%s is under twice poll.max %s: places would be lost between two polls", Span(s.KeepPlace), Span(s.PollMax))
-	}
-	between("poll.min", s.PollMin, 500*time.Millisecond, time.Minute)
-	between("poll.max", s.PollMax, time.Second, 10*time.Minute)
+	between("claim_within", s.ClaimWithin, time.Second, time.Hour)
+	between("keep_place", s.KeepPlace, time.Second, 7*24*time.Hour)
+	between("poll.min", s.PollMin, 100*time.Millisecond, time.Minute)
+	between("poll.max", s.PollMax, 100*time.Millisecond, 10*time.Minute)
 	if s.PollMin > s.PollMax {
 		bad("poll.max", "%s is below poll.min %s", Span(s.PollMax), Span(s.PollMin))
 	}

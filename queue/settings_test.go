@@ -146,12 +146,12 @@ func TestAnOperatorIsToldEverythingWrongAtOnce(t *testing.T) {
 		s.Burst, s.MaxActive, s.MaxWaiting = -1, -2, math.MaxInt32+1
 	}, "burst: -1 is negative", "max_active: -2 is not between 1 and 2147483647", "max_waiting: 2147483648 is not between 1 and 2147483647")
 	check("times out of range", func(s *Settings) {
-		s.Session, s.MaxSession, s.ClaimWithin, s.KeepPlace = 9*time.Second, 9*time.Second, 4*time.Second, 59*time.Second
+		s.Session, s.MaxSession, s.ClaimWithin, s.KeepPlace = 900*time.Millisecond, 900*time.Millisecond, 900*time.Millisecond, 900*time.Millisecond
 	},
-		"session: 9s is not between 10s and 24h",
-		"max_session: 9s is not between 10s and 720h",
-		"claim_within: 4s is not between 5s and 1h",
-		"keep_place: 59s is not between 1m and 168h")
+		"session: 900ms is not between 1s and 24h",
+		"max_session: 900ms is not between 1s and 720h",
+		"claim_within: 900ms is not between 1s and 1h",
+		"keep_place: 900ms is not between 1s and 168h")
 	check("polls the wrong way round", func(s *Settings) { s.PollMin, s.PollMax = 20*time.Second, 10*time.Second },
 		"poll.max: 10s is below poll.min 20s")
 	check("a long message", func(s *Settings) { s.Message = strings.Repeat("x", 2001) }, "message: 2001 bytes are more than 2000")

@@ -270,14 +270,14 @@ func TestPatch(t *testing.T) {
 		s.wantAudit()
 	})
 	run(t, "every bad key is named and nothing changes", func(t *testing.T, s *site) {
-		s.want(patchDrop+"\n"+`{"rate":"fast","mode":"hold","max_waiting":-1,"Burst":4,"poll":{"min":"1s"},"session":"5s"}`,
+		s.want(patchDrop+"\n"+`{"rate":"fast","mode":"hold","max_waiting":-1,"Burst":4,"poll":{"min":"1s"},"session":"500ms"}`,
 			"422\nContent-Type: application/problem+json\n\n"+
 				`{"type":"about:blank","title":"Unprocessable Entity","status":422,"detail":"nothing was changed","errors":[`+
 				`{"key":"rate","detail":"rate \"fast\": want N/s, N/m, N/h or none, such as 600/m"},`+
 				`{"key":"max_waiting","detail":"-1 is negative"},`+
 				`{"key":"Burst","detail":"cannot be changed while the room runs; what can: rate, burst, max_active, max_waiting, session, mode, message"},`+
 				`{"key":"poll","detail":"cannot be changed while the room runs; what can: rate, burst, max_active, max_waiting, session, mode, message"},`+
-				`{"key":"session","detail":"5s is not between 10s and 24h"}]}`+"\n")
+				`{"key":"session","detail":"500ms is not between 1s and 24h"}]}`+"\n")
 		s.want("GET /api/v1/rooms/drop", "200\nContent-Type: application/json\n\n"+drop+"\n")
 		s.wantAudit()
 	})
