@@ -200,8 +200,8 @@ func TestRoomUsage(t *testing.T) {
 	g.fails(t, 2, `"rate": want KEY=VALUE, such as rate=600/m`, "set", "drop", "rate")
 	g.fails(t, 2, `"=5": want KEY=VALUE, such as rate=600/m`, "set", "drop", "=5")
 	g.fails(t, 2, `mode is given twice`, "set", "drop", "mode=hold", "mode=open")
-	g.fails(t, 2, "accepts 1 arg(s), received 0\nUsage: room show NAME [flags]", "show")
-	g.fails(t, 2, "requires at least 2 arg(s), only received 1\nUsage: room set NAME KEY=VALUE... [flags]", "set", "drop")
+	g.fails(t, 2, "name a room first: sluice room list tells which there are\nUsage: room show NAME [flags]", "show")
+	g.fails(t, 2, "say what to change of the room \"drop\", such as rate=600/m\nUsage: room set NAME KEY=VALUE... [flags]", "set", "drop")
 	g.fails(t, 2, "unknown flag: --jsn\nSee room list --help", "list", "--jsn")
 	out, err := runCommand(t, newRoomCommand())
 	if err != nil || !strings.Contains(out, "sluice room set drop mode=hold") {
