@@ -46,6 +46,9 @@ second signal ends the process at once.`,
 	f.String("max-active", "", "most visitors inside at once, `N` or none; refused beside a file with rooms (default none)")
 	f.String("store", "", "where the line lives: memory, or the `URL` of a Redis (default memory)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		hup := make(chan os.Signal, 1)
+		signal.Notify(hup, syscall.SIGHUP) // one that comes too early waits, and ends nothing
+		defer signal.Stop(hup)
 		load := func() (*config.Config, error) {
 			return config.Load(config.Source{File: configFile(file), Flags: givenFlags(f), Env: os.LookupEnv})
 		}
@@ -61,12 +64,11 @@ second signal ends the process at once.`,
 		if err != nil {
 			return err
 		}
-		hup := make(chan os.Signal, 1)
-		signal.Notify(hup, syscall.SIGHUP)
-		defer signal.Stop(hup)
 		go func() {
 			for range hup {
-				_ = p.reload(cmd.Context()) // logged where it happens
+				if cmd.Context().Err() == nil { // not while it stops
+					_ = p.reload(cmd.Context()) // logged where it happens
+				}
 			}
 		}()
 		return p.run(cmd.Context())
