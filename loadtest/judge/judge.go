@@ -443,16 +443,16 @@ func (j *Judge) inside(v *Verdict) {
 		case p.end == 0:
 			ends = append(ends, math.MaxInt64)
 		case p.vanished && p.used:
-			ends = append(ends, p.end+int64(j.o.Session))
+			ends = append(ends, max(p.end, p.inAt)+int64(j.o.Session))
 		default:
-			ends = append(ends, p.end)
+			ends = append(ends, max(p.end, p.inAt))
 		}
 	}
 	slices.Sort(starts)
 	slices.Sort(ends)
 	gone := 0
 	for i, at := range starts {
-		for ends[gone] <= at {
+		for gone < len(ends) && ends[gone] <= at {
 			gone++
 		}
 		v.InsideMax = max(v.InsideMax, int64(i+1-gone))
