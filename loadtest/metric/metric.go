@@ -234,13 +234,16 @@ func shards() int {
 
 // Add takes a sample: a Counter adds it, a Gauge becomes it, a Rate counts it as
 // true when it is not zero, a Trend takes it into its distribution.
-func (s *Series) Add(v float64) {
+func (s *Series) Add(v float64) { s.AddAt(time.Now(), v) }
+
+// AddAt is Add for a caller who knows what time it is: reading the clock is half
+// of what a sample costs.
+func (s *Series) AddAt(now time.Time, v float64) {
 	r := s.metric.registry
-	start := r.start.Load()
-	age := time.Since(*start)
 	if tap := r.tap.Load(); tap != nil {
-		(*tap)(s.metric, s.tags, v, start.Add(age))
+		(*tap)(s.metric, s.tags, v, now)
 	}
+	age := now.Sub(*r.start.Load())
 	x := sample{v, int32(min(max(0, age)/time.Second, maxSeconds-1))}
 	if s.shards == nil {
 		s.mu.Lock()

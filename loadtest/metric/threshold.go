@@ -84,10 +84,13 @@ func parseAggregation(s string) (name string, percentile float64, err error) {
 // or p(N).
 func ParseTrendStat(s string) error {
 	name, _, err := parseAggregation(s)
-	if err == nil && (name == "rate" || name == "value") {
-		err = fmt.Errorf("a trend has no %s: expected avg, min, med, max, count or p(N)", name)
+	if err != nil && strings.HasPrefix(s, "p(") {
+		return err
 	}
-	return err
+	if err != nil || name == "rate" || name == "value" {
+		return fmt.Errorf("a trend has no %q: expected avg, min, med, max, count or p(N)", s)
+	}
+	return nil
 }
 
 var aggregations = map[Kind]string{
