@@ -23,6 +23,8 @@ const (
 	// nearFront is added to what may have been called since a snapshot: whoever is
 	// not further back asks the store.
 	nearFront = 32
+	// ladderAge is how old a ladder may be when it is told.
+	ladderAge = 200 * time.Millisecond
 	// heldAgain is the soonest that a visitor asks again whose turn is so near that
 	// the poll will be held.
 	heldAgain = 250 * time.Millisecond
@@ -98,7 +100,7 @@ func (l *Line) Poll(id ID, place Time, hold bool, alive func() bool) Answer {
 			if held, ok := l.hold(a, alive); ok {
 				s = held
 			} else {
-				after = v.soon(position)
+				after = l.soonAfterHold(place)
 			}
 			v, now = l.view.Load(), l.now()
 		}
@@ -107,13 +109,15 @@ func (l *Line) Poll(id ID, place Time, hold bool, alive func() bool) Answer {
 	a.Claim = true
 	s, err := l.entering.ask(a)
 	if err != nil {
-		return l.answer(v, now, Standing{State: Waiting, Place: place, Rank: -1}, after)
+		a.Claim = false
+		l.marks.add(a) // present, as soon as the store can be told
+		return l.answer(l.view.Load(), l.now(), Standing{State: Waiting, Place: place, Rank: -1}, after)
 	}
 	if s.State == Waiting && hold && s.Rank <= reach(&v.Settings) {
 		if held, ok := l.hold(a, alive); ok {
 			s = held
 		} else {
-			after = v.soon(s.Rank)
+			after = l.soonAfterHold(place)
 		}
 	}
 	return l.answer(l.view.Load(), l.now(), s, after)
@@ -123,6 +127,12 @@ func (l *Line) Poll(id ID, place Time, hold bool, alive func() bool) Answer {
 // poll is held: who just joined, was held in vain, or found no room to be held.
 func (v *view) soon(rank int64) time.Duration {
 	return min(max(v.pace.turn(rank, &v.Settings)/2, heldAgain), v.Settings.PollMin)
+}
+
+// soonAfterHold is soon by what is known now: the line moved while the poll was held.
+func (l *Line) soonAfterHold(place Time) time.Duration {
+	v := l.view.Load()
+	return v.soon(max(v.Ladder.Position(place)-1, 0))
 }
 
 // far tells whether a visitor cannot have been called, by what the snapshot says.
@@ -141,7 +151,7 @@ func (l *Line) far(v *view, now time.Time, place Time, position int64) bool {
 	if perHour < 0 { // max_active alone decides, and may do so at once
 		return v.Settings.MaxActive > 0 && position > v.Settings.MaxActive+nearFront
 	}
-	return position > perHour*age.Milliseconds()/3_600_000+burst+nearFront
+	return position > perHour*(age+ladderAge).Milliseconds()/3_600_000+burst+nearFront
 }
 
 // reach is the rank up to which polls are held: whoever is expected to be called

@@ -209,7 +209,7 @@ func TestAStopComesToAnEndThoughVisitorsKeepAsking(t *testing.T) {
 		time.Sleep(time.Second)
 		before := time.Now()
 		p.stop()
-if took := time.Since(before); took > time.Second {
+		if took := time.Since(before); took > time.Second {
 			t.Errorf("the stop took %s", took)
 		}
 		visitors.Wait()

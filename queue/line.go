@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -83,7 +84,7 @@ func NewLine(c LineConfig) *Line {
 	l.leaving.init(l.sendLeave)
 	l.visits.init()
 	l.held.init()
-	l.view.Store(&view{Settings: c.Settings})
+	l.view.Store(&view{Settings: c.Settings.Fit()})
 	l.countLimits(&c.Settings)
 	return l
 }
@@ -154,8 +155,17 @@ func (l *Line) Change(ctx context.Context, decide func(file Settings, stored Ove
 			return err
 		}
 		l.mu.Lock()
-		file := l.file
+		file, latest := l.file, l.override
 		l.mu.Unlock()
+		if stored.Version < latest.Version { // lost
+			if err := l.bringOverrides(ctx, stored.Version, latest); err != nil && !errors.Is(err, ErrConflict) {
+				return err
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			continue
+		}
 		next, err := decide(file, stored)
 		if err != nil {
 			return err
@@ -179,6 +189,19 @@ func (l *Line) Change(ctx context.Context, decide func(file Settings, stored Ove
 	}
 }
 
+// bringOverrides gives a store that lost its overrides the latest ones that this
+// gate saw. Their version must not fall, or gates that saw them would not listen
+// to a change; so they are stored under every version up to their own.
+func (l *Line) bringOverrides(ctx context.Context, version int64, latest Overrides) error {
+	for version < latest.Version {
+		version++
+		if err := l.store.Override(ctx, l.name, Overrides{Version: version, Keys: latest.Keys}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // adopt puts overrides in force, unless newer ones are. l.mu is held.
 func (l *Line) adopt(o Overrides) {
 	if o.Version < l.override.Version {
@@ -190,6 +213,7 @@ func (l *Line) adopt(o Overrides) {
 	}
 	l.override = o
 	v := *l.view.Load()
+	set = set.Fit()
 	v.Settings, v.version = set, o.Version
 	l.view.Store(&v)
 	l.countLimits(&set)
@@ -235,9 +259,21 @@ func storeResult(err error) metrics.Result {
 	return metrics.Failed
 }
 
-// sendEnter is one group of visitors who ask. An answer that was lost is asked
-// for once more, under the same ids.
+// errDown is what everybody meets while the store does not answer the tick, which
+// goes on trying: each would have to wait as long to learn the same.
+var errDown = fmt.Errorf("%w: it did not answer the latest tick", ErrUnavailable)
+
+// sendEnter is one group of visitors who ask.
 func (l *Line) sendEnter(in []Arrival, out []Standing) ([]Standing, error) {
+	if l.isDown() {
+		return out, errDown
+	}
+	return l.enter(in, out)
+}
+
+// enter asks for visitors, whether the store is thought to answer or not. An
+// answer that was lost is asked for once more, under the same ids.
+func (l *Line) enter(in []Arrival, out []Standing) ([]Standing, error) {
 	kept := out
 	send := func() error {
 		return l.do(metrics.Enter, len(in), func(ctx context.Context, c *Call) (m Moment, err error) {
@@ -280,6 +316,9 @@ func (l *Line) count(s *Standing) {
 }
 
 func (l *Line) sendLeave(in []Departure, out []Departed) ([]Departed, error) {
+	if l.isDown() {
+		return out, errDown
+	}
 	err := l.do(metrics.Leave, len(in), func(ctx context.Context, c *Call) (m Moment, err error) {
 		out, m, err = l.store.Leave(ctx, c, in, out)
 		return m, err

@@ -97,6 +97,50 @@ func TestVisitorsWhoCameTogetherDoNotStayTogether(t *testing.T) {
 	}
 }
 
+func TestWhoeverMayHaveBeenCalledAsksTheStore(t *testing.T) {
+	heard := newWatch().t
+	room := func(change func(*view)) *view {
+		v := &view{Settings: Defaults(), received: heard}
+		v.Settings.Rate = Rate{1000, PerSecond}
+		v.PerHour, v.Burst, v.Front = 1000*3600, 40, 500
+		if change != nil {
+			change(v)
+		}
+		return v
+	}
+	tests := []struct {
+		name     string
+		view     *view
+		age      time.Duration
+		place    Time
+		position int64
+		far      bool
+	}{
+		// The ladder may be 200 ms old: 200 places, then 20 for the age, and the burst.
+		{"far back", room(nil), 20 * time.Millisecond, 1000, 293, true},
+		{"called since, at most", room(nil), 20 * time.Millisecond, 1000, 292, false},
+		{"far back, a second later", room(nil), time.Second, 1000, 1273, true},
+		{"called since, a second later", room(nil), time.Second, 1000, 1272, false},
+		{"not after the front", room(nil), 0, 500, 100_000, false},
+		{"unknown to the ladder", room(nil), 0, 1000, 0, false},
+		{"an old snapshot", room(nil), 3*time.Second + 1, 1000, 100_000, false},
+		{"the store was never heard", room(func(v *view) { v.received = time.Time{} }), 0, 1000, 100_000, false},
+		{"on hold", room(func(v *view) { v.Settings.Mode = ModeHold }), 0, 1000, 1, true},
+		{"on hold, called before", room(func(v *view) { v.Settings.Mode = ModeHold }), 0, 499, 1, false},
+		{"closed", room(func(v *view) { v.Settings.Mode = ModeClosed }), 0, 1000, 1, true},
+		{"open", room(func(v *view) { v.Settings.Mode = ModeOpen }), 0, 1000, 100_000, false},
+		{"no rate, no limit inside", room(func(v *view) { v.PerHour = -1 }), 0, 1000, 100_000, false},
+		{"no rate, further back than may be inside", room(func(v *view) { v.PerHour, v.Settings.MaxActive = -1, 300 }), 0, 1000, 333, true},
+		{"no rate, all who may be inside", room(func(v *view) { v.PerHour, v.Settings.MaxActive = -1, 300 }), 0, 1000, 332, false},
+	}
+	var l Line
+	for _, c := range tests {
+		if got := l.far(c.view, heard.Add(c.age), c.place, c.position); got != c.far {
+			t.Errorf("%s: answered from the snapshot: %t", c.name, got)
+		}
+	}
+}
+
 func TestPresenceCoversWhatWasPromised(t *testing.T) {
 	for _, after := range []time.Duration{0, 500 * time.Millisecond, 2 * time.Second, 30 * time.Second, 600 * time.Second} {
 		told := Time(1e15)

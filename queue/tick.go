@@ -12,7 +12,7 @@ const (
 	tickIdle  = time.Second
 	tickLeast = 20 * time.Millisecond
 	tickMost  = 250 * time.Millisecond
-	retryMost = 2 * time.Second
+	retryMost = time.Second
 )
 
 // tickEvery is how often a room is ticked where somebody waits: often enough that
@@ -29,15 +29,19 @@ func tickEvery(s *Settings) time.Duration {
 func (l *Line) tickForever(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var last time.Time
+	var last, due time.Time
 	failures := 0
+	next := func(wait time.Duration) {
+		due = l.now().Add(wait)
+		timer.Reset(wait)
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-l.kick:
-			if failures == 0 {
-				timer.Reset(max(0, tickEvery(l.Settings())-l.now().Sub(last)))
+			if soon := last.Add(tickEvery(l.Settings())); failures == 0 && soon.Before(due) {
+				next(max(0, soon.Sub(l.now())))
 			}
 			continue
 		case <-timer.C:
@@ -48,17 +52,17 @@ func (l *Line) tickForever(ctx context.Context) {
 		case err != nil:
 			failures++
 			wait := min(tickMost<<min(failures-1, 3), retryMost)
-			timer.Reset(wait/2 + rand.N(wait/2))
+			next(wait/2 + rand.N(wait/2))
 		case again:
 			failures = 0
-			timer.Reset(0)
+			next(0)
 		default:
 			failures = 0
 			wait := tickIdle
 			if v := l.view.Load(); v.Waiting+v.Called > 0 {
 				wait = tickEvery(&v.Settings)
 			}
-			timer.Reset(wait)
+			next(wait)
 		}
 	}
 }
@@ -66,6 +70,13 @@ func (l *Line) tickForever(ctx context.Context) {
 // tick has the store do what time brings, and keeps what it tells. It reports
 // whether to tick again at once.
 func (l *Line) tick() (again bool, err error) {
+	if l.isDown() {
+		// Whoever polled meanwhile is present: the store must know before it looks at
+		// who is absent, and calls somebody else.
+		if err := l.sendMarks(l.enter); err != nil {
+			return false, err
+		}
+	}
 	var s Snapshot
 	sent := l.now()
 	err = l.do(metrics.Tick, 0, func(ctx context.Context, c *Call) (Moment, error) {
@@ -77,6 +88,9 @@ func (l *Line) tick() (again bool, err error) {
 		return false, err
 	}
 	again = l.see(s, sent)
+	if s.Overrides != nil {
+		l.keepOverrides(s.Overrides.Version)
+	}
 	l.answerHeld(s.Front)
 	return again, nil
 }
@@ -94,6 +108,23 @@ func (l *Line) reached(err error) {
 	case changed:
 		l.log.Info("the store answers again")
 	}
+}
+
+// keepOverrides brings the store the latest overrides that this gate saw, if those
+// of the store are older.
+func (l *Line) keepOverrides(stored int64) {
+	l.mu.Lock()
+	latest := l.override
+	l.mu.Unlock()
+	if stored >= latest.Version {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	if err := l.bringOverrides(ctx, stored, latest); err != nil {
+		return // another gate was faster, or the next tick tries again
+	}
+	l.log.Warn("the store had lost the overrides of the room and was given them again", "version", latest.Version)
 }
 
 // see keeps a snapshot. It reports whether there is a reason to tick again at once.

@@ -13,12 +13,14 @@ const (
 	// reportEvery is how often presence marks and the use of passes are sent.
 	reportEvery = time.Second
 	reportSize  = 500
+	// claimWait is how long the first uses of passes given on the spot are gathered.
+	claimWait = 50 * time.Millisecond
 	// maxMarks bounds the marks kept while the store is away. Visitors whose mark
 	// is dropped are marked by their next poll.
 	maxMarks = 100_000
 )
 
-// marks are the visitors whose polls were answered without asking the store.
+// marks are the visitors whose polls were answered without the store.
 type marks struct {
 	mu    sync.Mutex
 	items []Arrival
@@ -33,13 +35,21 @@ func (m *marks) add(a Arrival) {
 	m.mu.Unlock()
 }
 
-// take returns what was gathered. The slice is good until the next take.
+// take returns what was gathered, until it is given back.
 func (m *marks) take() []Arrival {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	taken := m.items
-	m.items, m.spare = m.spare[:0], taken
+	m.items, m.spare = m.spare[:0], nil
 	return taken
+}
+
+// giveBack ends the use of what was taken, and keeps what could not be sent.
+func (m *marks) giveBack(taken, unsent []Arrival) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.items = append(m.items, unsent[:min(len(unsent), maxMarks-len(m.items))]...)
+	m.spare = taken[:0]
 }
 
 // visits are the sessions whose passes were used since a quarter of them was
@@ -47,8 +57,9 @@ func (m *marks) take() []Arrival {
 type visits struct {
 	mu    sync.Mutex
 	known map[ID]*visited
-	gone  map[ID]Time // until the pass expires by itself
-	any   atomic.Bool // gone is not empty: what the hot path looks at
+	gone  map[ID]Time   // until the pass expires by itself
+	soon  chan struct{} // a slot waits for the word that its visitor came
+	any   atomic.Bool   // gone is not empty: what the hot path looks at
 }
 
 type visited struct {
@@ -60,6 +71,7 @@ type visited struct {
 func (v *visits) init() {
 	v.known = make(map[ID]*visited)
 	v.gone = make(map[ID]Time)
+	v.soon = make(chan struct{}, 1)
 }
 
 // Use records that a valid pass was used. It returns until when a new pass may be
@@ -86,6 +98,12 @@ func (l *Line) Use(id ID, place, called, until Time, provisional bool) (renewed 
 	if e.confirmed.Sub(now) < session-session/4 {
 		e.Visit = Visit{ID: id, Place: place, Called: called, Until: max(until, e.confirmed), At: now}
 		e.wanted = true
+		if provisional {
+			select {
+			case v.soon <- struct{}{}:
+			default:
+			}
+		}
 	}
 	if e.confirmed > until {
 		return e.confirmed, false
@@ -120,9 +138,13 @@ func (l *Line) Leave(id ID, place, until Time) error {
 	return err
 }
 
-// forget makes this gate refuse a pass.
+// forget makes this gate refuse every pass of a session, also one issued after the
+// pass that says until.
 func (v *visits) forget(id ID, until Time) {
 	v.mu.Lock()
+	if e := v.known[id]; e != nil {
+		until = max(until, e.confirmed)
+	}
 	delete(v.known, id)
 	v.gone[id] = until
 	v.any.Store(true)
@@ -130,6 +152,9 @@ func (v *visits) forget(id ID, until Time) {
 }
 
 func (l *Line) sendRenew(in []Visit, out []Renewal) ([]Renewal, error) {
+	if l.isDown() {
+		return out, errDown
+	}
 	err := l.do(metrics.Renew, len(in), func(ctx context.Context, c *Call) (m Moment, err error) {
 		out, m, err = l.store.Renew(ctx, c, in, out)
 		return m, err
@@ -187,10 +212,16 @@ func (v *visits) due(now Time, in []Visit) []Visit {
 func (l *Line) reportForever(ctx context.Context) {
 	ticker := time.NewTicker(reportEvery)
 	defer ticker.Stop()
+	gathered := time.NewTimer(0)
+	defer gathered.Stop()
 	for {
 		select {
 		case <-ticker.C:
 			l.report()
+		case <-l.visits.soon:
+			gathered.Reset(claimWait)
+		case <-gathered.C:
+			l.reportVisits()
 		case <-ctx.Done():
 			l.report()
 			return
@@ -199,13 +230,11 @@ func (l *Line) reportForever(ctx context.Context) {
 }
 
 func (l *Line) report() {
-	var standings []Standing
-	for batch := range batches(l.marks.take()) {
-		var err error
-		if standings, err = l.sendEnter(batch, standings[:0]); err != nil {
-			break
-		}
-	}
+	_ = l.sendMarks(l.sendEnter) // what could not be sent is kept for the next time
+	l.reportVisits()
+}
+
+func (l *Line) reportVisits() {
 	var renewals []Renewal
 	for batch := range batches(l.visits.due(l.clock.time(), nil)) {
 		var err error
@@ -213,6 +242,22 @@ func (l *Line) report() {
 			break
 		}
 	}
+}
+
+// sendMarks sends the marks gathered so far.
+func (l *Line) sendMarks(enter func([]Arrival, []Standing) ([]Standing, error)) error {
+	marks := l.marks.take()
+	unsent := marks
+	var standings []Standing
+	var err error
+	for batch := range batches(marks) {
+		if standings, err = enter(batch, standings[:0]); err != nil {
+			break
+		}
+		unsent = unsent[len(batch):]
+	}
+	l.marks.giveBack(marks, unsent)
+	return err
 }
 
 // batches cuts items into calls of bounded size.
