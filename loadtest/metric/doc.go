@@ -25,18 +25,19 @@ const (
 	HTTPReqDuration   = "http_req_duration"   // Trend: sending + waiting + receiving
 	HTTPReqBlocked    = "http_req_blocked"    // Trend: waiting for a free connection
 	HTTPReqConnecting = "http_req_connecting" // Trend: setting up the TCP connection
-	HTTPReqSending    = "http_req_sending"    // Trend
-	HTTPReqWaiting    = "http_req_waiting"    // Trend: until the first byte of the answer
-	HTTPReqReceiving  = "http_req_receiving"  // Trend
-	HTTPReqFailed     = "http_req_failed"     // Rate: non-zero is a failed request
-	Iterations        = "iterations"          // Counter: journeys brought to their end
-	IterationDuration = "iteration_duration"  // Trend
-	DroppedIterations = "dropped_iterations"  // Counter: intended, never started
-	VUs               = "vus"                 // Gauge: virtual users at work
-	VUsMax            = "vus_max"             // Gauge: virtual users there are
-	Checks            = "checks"              // Rate: passed checks, tagged check:NAME
-	DataSent          = "data_sent"           // Counter: bytes
-	DataReceived      = "data_received"       // Counter: bytes
+	HTTPReqTLS        = "http_req_tls_handshaking"
+	HTTPReqSending    = "http_req_sending"   // Trend
+	HTTPReqWaiting    = "http_req_waiting"   // Trend: until the first byte of the answer
+	HTTPReqReceiving  = "http_req_receiving" // Trend
+	HTTPReqFailed     = "http_req_failed"    // Rate: non-zero is a failed request
+	Iterations        = "iterations"         // Counter: journeys brought to their end
+	IterationDuration = "iteration_duration" // Trend
+	DroppedIterations = "dropped_iterations" // Counter: intended, never started
+	VUs               = "vus"                // Gauge: virtual users at work
+	VUsMax            = "vus_max"            // Gauge: virtual users there are
+	Checks            = "checks"             // Rate: passed checks, tagged check:NAME
+	DataSent          = "data_sent"          // Counter: bytes
+	DataReceived      = "data_received"      // Counter: bytes
 )
 
 // Names of our own.
@@ -60,7 +61,7 @@ func Builtin(r *Registry) {
 	}{
 		{HTTPReqs, Counter, Default}, {HTTPReqFailed, Rate, Default},
 		{HTTPReqDuration, Trend, Time}, {HTTPReqBlocked, Trend, Time}, {HTTPReqConnecting, Trend, Time},
-		{HTTPReqSending, Trend, Time}, {HTTPReqWaiting, Trend, Time}, {HTTPReqReceiving, Trend, Time},
+		{HTTPReqTLS, Trend, Time}, {HTTPReqSending, Trend, Time}, {HTTPReqWaiting, Trend, Time}, {HTTPReqReceiving, Trend, Time},
 		{Iterations, Counter, Default}, {IterationDuration, Trend, Time}, {IterationLateness, Trend, Time},
 		{DroppedIterations, Counter, Default}, {InterruptedIterations, Counter, Default},
 		{VUs, Gauge, Default}, {VUsMax, Gauge, Default}, {Checks, Rate, Default},
