@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -9,7 +10,7 @@ import (
 )
 
 const (
-	tickIdle  = time.Second
+	tickIdle  = 900 * time.Millisecond // so that a change made elsewhere is in force within a second
 	tickLeast = 20 * time.Millisecond
 	tickMost  = 250 * time.Millisecond
 	retryMost = time.Second
@@ -91,7 +92,11 @@ func (l *Line) tick() (again bool, err error) {
 	if s.Overrides != nil {
 		l.keepOverrides(s.Overrides.Version)
 	}
-	l.answerHeld(s.Front)
+	front := s.Front
+	if l.Settings().Mode == ModeOpen {
+		front = math.MaxInt64 // nobody is called, everybody is let in who asks
+	}
+	l.answerHeld(front)
 	return again, nil
 }
 
