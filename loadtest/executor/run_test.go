@@ -90,8 +90,8 @@ func TestRun(t *testing.T) {
 			Scenario{Kind: ConstantVUs, VUs: 1, Duration: 1500 * ms, GracefulStop: 200 * ms}, second,
 			"1/0 0s-1s; 1/1 1s-1.7s cut; ", 1, 1, 0, 1700 * ms},
 		{"a scenario begins at its startTime",
-			Scenario{Kind: PerVUIterations, VUs: 1, Iterations: 1, StartTime: 5 * time.Second, MaxDuration: time.Minute}, second,
-			"1/0 5s-6s; ", 1, 0, 0, 6 * time.Second},
+			Scenario{Kind: ConstantVUs, VUs: 1, StartTime: 5 * time.Second, Duration: 1500 * ms, GracefulStop: time.Minute}, second,
+			"1/0 5s-6s; 1/1 6s-7s; ", 2, 0, 0, 7 * time.Second},
 		{"each user does so many iterations",
 			Scenario{Kind: PerVUIterations, VUs: 2, Iterations: 2, MaxDuration: time.Minute},
 			func(vu *VU) time.Duration { return time.Duration(vu.ID) * time.Second },
@@ -129,6 +129,9 @@ func TestRun(t *testing.T) {
 		{"who is wanted again before the iteration ended goes on as if nothing had been",
 			Scenario{Kind: RampingVUs, StartVUs: 1, Stages: []Stage{{200 * ms, 1}, {0, 0}, {200 * ms, 0}, {0, 1}, {1500 * ms, 1}}, GracefulRampDown: 300 * ms, GracefulStop: time.Minute}, second,
 			"1/0 0s-1s; 1/1 1s-2s; ", 2, 0, 0, 2 * time.Second},
+		{"who is wanted again and then not gets the whole gracefulRampDown once more",
+			Scenario{Kind: RampingVUs, StartVUs: 1, Stages: []Stage{{200 * ms, 1}, {0, 0}, {200 * ms, 0}, {0, 1}, {50 * ms, 1}, {0, 0}, {time.Second, 0}}, GracefulRampDown: 300 * ms, GracefulStop: time.Minute}, second,
+			"1/0 0s-750ms cut; ", 0, 1, 0, 1450 * ms},
 		{"who is wanted again later is the same user",
 			Scenario{Kind: RampingVUs, StartVUs: 1, Stages: []Stage{{200 * ms, 1}, {0, 0}, {2 * time.Second, 0}, {0, 1}, {900 * ms, 1}}, GracefulRampDown: time.Minute, GracefulStop: time.Minute}, second,
 			"1/0 0s-1s; 1/1 2.2s-3.2s; ", 2, 0, 0, 3200 * ms},
@@ -277,10 +280,11 @@ func TestAUserDrawsTheSameNumbersInWhateverWorkerTheyAre(t *testing.T) {
 		s.Name = name
 		return newVU(&s, slot, seed).Rand.Uint64()
 	}
-	if draw("s", 3, 1) != draw("s", 3, 1) {
+	a, again := draw("s", 3, 1), draw("s", 3, 1)
+	if a != again {
 		t.Error("the same user drew another number")
 	}
-	if a := draw("s", 3, 1); a == draw("s", 4, 1) || a == draw("s", 3, 2) || a == draw("other", 3, 1) {
+	if a == draw("s", 4, 1) || a == draw("s", 3, 2) || a == draw("other", 3, 1) {
 		t.Error("another user, seed or scenario drew the same number")
 	}
 	if id := newVU(&s, 0, 1).ID; id != 6 {

@@ -49,10 +49,24 @@ func TestArrivals(t *testing.T) {
 			Scenario{Kind: RampingArrivalRate, TimeUnit: time.Second, StartRate: 1, Stages: []Stage{
 				{1500 * ms, 1}, {0, 0}, {10 * time.Second, 0}, {0, 1}, {1500 * ms, 1}}},
 			[]time.Duration{0, time.Second, 12 * time.Second}},
+		{"who is due just when a pause begins is due when it ends",
+			Scenario{Kind: RampingArrivalRate, TimeUnit: time.Second, StartRate: 1, Stages: []Stage{
+				{time.Second, 1}, {0, 0}, {10 * time.Second, 0}, {0, 1}, {time.Second, 1}}},
+			[]time.Duration{0, 11 * time.Second}},
+		{"numbers too large for 64 bits are none",
+			Scenario{Kind: RampingArrivalRate, TimeUnit: time.Hour, StartRate: 1_000_000, Stages: []Stage{{240 * time.Hour, 1_000_000}, {0, 0}, {time.Hour, 0}, {0, 1}, {time.Hour, 1}}},
+			nil},
 		{"a rate of nothing has no arrivals", Scenario{Kind: RampingArrivalRate, TimeUnit: time.Second, Stages: []Stage{{time.Hour, 0}}}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := dues(NewArrivals(&c.s)); !reflect.DeepEqual(got, c.want) {
+			a := NewArrivals(&c.s)
+			if a.Total() > 1000 {
+				if first, last := a.At(10), a.At(a.Total()-1); a.Total() != 240_000_001 || first != 36*ms || last != 241*time.Hour {
+					t.Errorf("%d arrivals, number 10 at %v, the last at %v", a.Total(), first, last)
+				}
+				return
+			}
+			if got := dues(a); !reflect.DeepEqual(got, c.want) {
 				t.Errorf("got %v\nwant %v", got, c.want)
 			}
 		})

@@ -250,10 +250,11 @@ func TestRegistriesOfWorkersAreMergedAndNotAveraged(t *testing.T) {
 				for range []int{20, 5, 1}[w] {
 					v := float64(rnd.IntN(1000)*(1+w*w*10)) / 8
 					tags := NewTags("step", []string{"join", "poll"}[rnd.IntN(2)])
+					failed := float64(rnd.IntN(2))
 					for _, r := range []*Registry{part, whole} {
 						r.Lookup(HTTPReqs).With(tags).Add(1)
 						r.Lookup(HTTPReqDuration).With(tags).Add(v)
-						r.Lookup(HTTPReqFailed).With(tags).Add(float64(rnd.IntN(1)))
+						r.Lookup(HTTPReqFailed).With(tags).Add(failed)
 					}
 				}
 				v := float64(rnd.IntN(50))
@@ -325,19 +326,26 @@ func TestAGaugeOfAWorkerThatEndsEarlyStaysAsItWas(t *testing.T) {
 		gb.Add(1)
 		time.Sleep(time.Second)
 		gb.Add(2)
-		merged := NewRegistry()
-		for _, r := range []*Registry{a, b} {
-			data, _ := r.Export()
-			if err := merged.Merge(data); err != nil {
-				t.Fatal(err)
+		a.Finish(time.Second)
+		b.Finish(3 * time.Second)
+		for _, order := range [][]*Registry{{a, b}, {b, a}} {
+			merged := NewRegistry()
+			for _, r := range order {
+				data, _ := r.Export()
+				if err := merged.Merge(data); err != nil {
+					t.Fatal(err)
+				}
 			}
-		}
-		var got []float64
-		for _, x := range merged.Lookup("g").Timeline(Tags{}) {
-			got = append(got, x.Value)
-		}
-		if want := []float64{5, 5, 6, 7}; !slices.Equal(got, want) {
-			t.Errorf("%v, want %v", got, want)
+			var got []float64
+			for _, x := range merged.Lookup("g").Timeline(Tags{}) {
+				got = append(got, x.Value)
+			}
+			if want := []float64{5, 5, 6, 7}; !slices.Equal(got, want) {
+				t.Errorf("%v, want %v", got, want)
+			}
+			if d := merged.Duration(); d != 3*time.Second {
+				t.Errorf("the run took %v", d)
+			}
 		}
 	})
 }
