@@ -222,7 +222,7 @@ func TestGates(t *testing.T) {
 			t.Fatal("the gate ended before the slow request")
 		default:
 		}
-		close(s.shop.hold)
+		s.shop.release()
 		if got := <-slow; got.err != nil || got.r.status != http.StatusOK || string(got.r.body) != "shop: GET /drop/slow" {
 			t.Errorf("the slow request got %+v", got)
 		}
@@ -337,7 +337,7 @@ func TestGates(t *testing.T) {
 		if r := ann.copy().opens("/drop/"); r.status != http.StatusOK {
 			t.Errorf("after the reload: status %d", r.status)
 		}
-		close(s.shop.hold)
+		s.shop.release()
 		if got := <-slow; got != "true <nil>" {
 			t.Errorf("the request under way: %s", got)
 		}

@@ -649,7 +649,9 @@ type recorder struct {
 
 	mu   sync.Mutex
 	seen []seen
-	hold chan struct{} // requests of /drop/slow wait for it
+
+	slow    chan struct{} // requests of /drop/slow wait for its end
+	release func()        // ends it
 }
 
 // seen is a request as the shop got it.
@@ -659,9 +661,11 @@ type seen struct {
 }
 
 func openRecorder(t testing.TB) *recorder {
-	rec := &recorder{hold: make(chan struct{})}
+	rec := &recorder{slow: make(chan struct{})}
+	rec.release = sync.OnceFunc(func() { close(rec.slow) })
 	server := httptest.NewServer(rec)
 	t.Cleanup(server.Close)
+	t.Cleanup(rec.release)
 	rec.url = server.URL
 	return rec
 }
@@ -673,7 +677,6 @@ func (rec *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	rec.mu.Lock()
 	rec.seen = append(rec.seen, seen{r.Method, r.RequestURI, string(body), r.Header.Clone()})
-	hold := rec.hold
 	rec.mu.Unlock()
 	switch r.URL.Path {
 	case "/drop/thanks":
@@ -685,7 +688,7 @@ func (rec *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/drop/cached":
 		w.Header().Set("Cache-Control", "public, max-age=60")
 	case "/drop/slow":
-		<-hold
+		<-rec.slow
 	}
 	fmt.Fprintf(w, "shop: %s %s", r.Method, r.RequestURI)
 }
