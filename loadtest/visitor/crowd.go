@@ -28,7 +28,8 @@ type Config struct {
 	Room     string
 	Path     string // what they come for, gated by the room
 	Journey  Journey
-	Scenario string // tag of everything measured
+	Scenario string      // tag of everything measured
+	Tags     metric.Tags // beside it
 
 	Metrics *metric.Registry
 	Log     *judge.Log   // nil: nothing is judged
@@ -107,7 +108,7 @@ func New(c Config) (*Crowd, error) {
 		b.WriteString(h[0] + ": " + h[1] + "\r\n")
 	}
 	crowd.extra = agent + b.String()
-	crowd.gauges = newGauges(c.Metrics, metric.NewTags("scenario", c.Scenario))
+	crowd.gauges = newGauges(c.Metrics, c.Tags.With("scenario", c.Scenario))
 	return crowd, nil
 }
 

@@ -136,6 +136,11 @@ func (r *rehearsed) sum(name string, tags ...string) float64 {
 	return m.Select(metric.NewTags(tags...)).Sum
 }
 
+// failed is how many requests failed.
+func (r *rehearsed) failed() int64 {
+	return r.Lookup(metric.HTTPReqFailed).Select(metric.Tags{}).Passes
+}
+
 func (r *rehearsed) verdict(t *testing.T, o judge.Options) *judge.Verdict {
 	t.Helper()
 	j := judge.New(o)

@@ -2,7 +2,6 @@ package visitor
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -13,6 +12,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/sluicegate/sluice/loadtest/script"
 )
 
 // Journey is how visitors of a scenario behave. A share is the part of them, from 0
@@ -123,15 +124,16 @@ func Defaults() Journey {
 	return j
 }
 
-// Parse reads the settings under journey: in a script. A nil or empty node gives
-// Defaults. Every problem is reported at once, with line and key.
-func Parse(n *yaml.Node) (Journey, error) {
+// Parse reads the settings of a journey, which stands under a key of a script. A
+// nil or empty node gives Defaults. The error is script.Problems, all that there
+// are, with this file as theirs.
+func Parse(n *yaml.Node, file, key string) (Journey, error) {
 	j := Defaults()
 	if n == nil || n.Kind == 0 {
 		return j, nil
 	}
-	d := decoder{}
-	d.mapping(n, "journey", fields{
+	d := decoder{file: file}
+	d.mapping(n, key, fields{
 		"spread":     d.boolean(&j.Spread),
 		"keep_alive": d.boolean(&j.KeepAlive),
 		"idle_close": d.duration(&j.IdleClose, 0),
@@ -172,18 +174,16 @@ func Parse(n *yaml.Node) (Journey, error) {
 		span Span
 	}{{"reload.every", j.Reload.Every}, {"impatient.every", j.Impatient.Every}, {"bots.every", j.Bots.Every}} {
 		if e.span.Min <= 0 {
-			d.problem(n, "journey."+e.key, "is 0: nobody does anything without a pause")
+			d.problem(n, key+"."+e.key, "is 0: nobody does anything without a pause")
 		}
 	}
 	return j, d.err()
 }
 
 // decoder takes values out of nodes and gathers what is wrong with them.
-type decoder struct{ problems []problem }
-
-type problem struct {
-	line int
-	text string
+type decoder struct {
+	file     string
+	problems script.Problems
 }
 
 type (
@@ -192,16 +192,19 @@ type (
 )
 
 func (d *decoder) problem(n *yaml.Node, key, format string, args ...any) {
-	d.problems = append(d.problems, problem{n.Line, fmt.Sprintf("line %d: %s: ", n.Line, key) + fmt.Sprintf(format, args...)})
+	d.problems = append(d.problems, script.Problem{
+		File: d.file, Line: n.Line, Column: n.Column, Key: key, Message: fmt.Sprintf(format, args...),
+	})
 }
 
 func (d *decoder) err() error {
-	slices.SortStableFunc(d.problems, func(a, b problem) int { return cmp.Compare(a.line, b.line) })
-	var errs []error
-	for _, p := range d.problems {
-		errs = append(errs, errors.New(p.text))
+	if len(d.problems) == 0 {
+		return nil
 	}
-	return errors.Join(errs...)
+	slices.SortStableFunc(d.problems, func(a, b script.Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return d.problems
 }
 
 // resolve follows aliases.
@@ -362,6 +365,9 @@ func (d *decoder) duration(out *time.Duration, least time.Duration) setter {
 		text, ok := d.scalar(n, key, `a duration, as "1.5s" or "200ms"`)
 		if !ok {
 			return
+		}
+		if _, err := strconv.ParseFloat(text, 64); err == nil {
+			text += "ms" // as in the rest of the script
 		}
 		x, err := time.ParseDuration(text)
 		if err != nil || x < least || x > 24*time.Hour {

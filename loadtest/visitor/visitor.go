@@ -154,9 +154,9 @@ const (
 	navigation = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n" +
 		"Sec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\nSec-Fetch-Site: same-origin\r\n" +
 		"Upgrade-Insecure-Requests: 1\r\n"
-	script  = "Accept: application/json\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\nSec-Fetch-Site: same-origin\r\n"
-	picture = "Accept: image/avif,image/webp,*/*;q=0.8\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\nSec-Fetch-Site: same-origin\r\n"
-	common  = "Accept-Encoding: gzip, deflate\r\nAccept-Language: en\r\n"
+	byScript = "Accept: application/json\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\nSec-Fetch-Site: same-origin\r\n"
+	picture  = "Accept: image/avif,image/webp,*/*;q=0.8\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\nSec-Fetch-Site: same-origin\r\n"
+	common   = "Accept-Encoding: gzip, deflate\r\nAccept-Language: en\r\n"
 )
 
 // sessionOf hashes names that the shop knows visitors by, alike in every process.
@@ -276,7 +276,7 @@ func (v *visitor) navigate(ctx context.Context, s step) (reply, error) {
 }
 
 func (v *visitor) poll(ctx context.Context) (reply, error) {
-	return v.ask(ctx, stepPoll, "GET", "/.sluice/rooms/"+v.crowd.room, script, "", "")
+	return v.ask(ctx, stepPoll, "GET", "/.sluice/rooms/"+v.crowd.room, byScript, "", "")
 }
 
 // sleep waits, with the connection closed where the wait is long, and tells whether
@@ -643,7 +643,7 @@ func (v *visitor) shop(ctx context.Context, leaves bool, closeTabs func()) {
 		return
 	}
 	closeTabs()
-	r, err := v.ask(ctx, stepLeave, "DELETE", "/.sluice/rooms/"+v.crowd.room, script, "", "")
+	r, err := v.ask(ctx, stepLeave, "DELETE", "/.sluice/rooms/"+v.crowd.room, byScript, "", "")
 	if err != nil {
 		v.vanish()
 		return
