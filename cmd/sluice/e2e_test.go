@@ -557,8 +557,8 @@ func (s sale) judgeTime(t *testing.T, visits []*visit) {
 	t.Logf("visitors stayed for %v", stayed.Round(time.Millisecond))
 	t.Logf("called %d within %v; the limits allow %v (%.3f)", len(in), took.Round(time.Millisecond), least.Round(time.Millisecond), took.Seconds()/least.Seconds())
 	switch {
-	case stayed.Seconds()*float64(s.rate) > float64(s.maxActive):
-		t.Log("not tested: how long the sale took, because on this machine the visitors alone filled the shop")
+	case stayed > s.stay*5/4: // pages took long, so everything did
+		t.Log("not tested: how long the sale took, because this machine is too busy with other things")
 	case took.Seconds() > least.Seconds()*slack:
 		t.Errorf("the calls took %v, more than a tenth longer than %v", took, least)
 	}
