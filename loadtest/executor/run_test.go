@@ -244,6 +244,9 @@ func TestWorkersTogetherRunTheWholeSchedule(t *testing.T) {
 			return m
 		}
 		whole, _, _ := run(t, s, Segment{}, takes)
+		if s.Kind == SharedIterations && len(whole) != int(s.Iterations) {
+			t.Errorf("%d iterations of %d", len(whole), s.Iterations)
+		}
 		for n := 2; n <= 5; n++ {
 			t.Run(fmt.Sprintf("%s over %d", s.Kind, n), func(t *testing.T) {
 				parts, _ := Segment{}.Split(n)

@@ -92,13 +92,13 @@ func exactly(l line, x int64) *big.Int {
 func TestEveryArrivalIsDueToTheNanosecond(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := Scenario{Kind: RampingArrivalRate, TimeUnit: rapid.SampledFrom([]time.Duration{ms, time.Second, time.Minute, 7777777}).Draw(t, "unit")}
-		s.StartRate = rapid.Int64Range(0, 20000).Draw(t, "start")
+		s.StartRate = rapid.Int64Range(0, 1_000_000_000).Draw(t, "start")
 		for range rapid.IntRange(1, 5).Draw(t, "stages") {
 			s.Stages = append(s.Stages, Stage{
 				rapid.OneOf(rapid.Just(time.Duration(0)), rapid.Custom(func(t *rapid.T) time.Duration {
-					return time.Duration(rapid.Int64Range(0, int64(2*time.Hour)).Draw(t, "length"))
+					return time.Duration(rapid.Int64Range(0, int64(48*time.Hour)).Draw(t, "length"))
 				})).Draw(t, "duration"),
-				rapid.Int64Range(0, 20000).Draw(t, "target")})
+				rapid.Int64Range(0, 1_000_000_000).Draw(t, "target")})
 		}
 		a := NewArrivals(&s)
 		if a.Total() == 0 {
@@ -106,30 +106,61 @@ func TestEveryArrivalIsDueToTheNanosecond(t *testing.T) {
 		}
 		at := rapid.SliceOfN(rapid.Int64Range(0, a.Total()-1), 1, 50).Draw(t, "arrivals")
 		slices.Sort(at)
-		var before time.Duration
-		for _, i := range append([]int64{0}, append(at, a.Total()-1)...) {
-			due := a.At(i)
-			if due < before || due > s.Length() {
-				t.Fatalf("arrival %d is due at %v of %v, one before it at %v", i, due, s.Length(), before)
-			}
-			before = due
-			y := new(big.Int).Mul(big.NewInt(i), new(big.Int).SetUint64(a.unit2))
-			for _, l := range a.lines {
-				base := new(big.Int).Add(new(big.Int).Lsh(new(big.Int).SetUint64(l.before.hi), 64), new(big.Int).SetUint64(l.before.lo))
-				x := int64(due - l.begin)
-				if x < 0 || x > int64(l.length) {
-					continue
-				}
-				want := new(big.Int).Sub(y, base)
-				want.Mul(want, big.NewInt(int64(l.length)))
-				if exactly(l, x-1).Cmp(want) <= 0 && exactly(l, x+2).Cmp(want) >= 0 {
-					goto next
-				}
-			}
-			t.Fatalf("arrival %d is not due at %v", i, due)
-		next:
-		}
+		checkDue(t, &s, append([]int64{0}, append(at, a.Total()-1)...))
 	})
+}
+
+func TestAreasThatDoNotFit64BitsAreExactToo(t *testing.T) {
+	s := Scenario{Kind: RampingArrivalRate, TimeUnit: time.Minute, StartRate: 123_456_789}
+	for i := range 20 {
+		s.Stages = append(s.Stages, Stage{time.Duration(i%7+1) * 1234567891011, int64(i%5) * 200_000_003})
+	}
+	total := NewArrivals(&s).Total()
+	var at []int64
+	for i := range int64(1000) {
+		at = append(at, i*(total/1000)+i*i)
+	}
+	checkDue(t, &s, at)
+}
+
+// checkDue compares with sums in big numbers.
+func checkDue(t interface{ Fatalf(string, ...any) }, s *Scenario, arrivals []int64) {
+	a := NewArrivals(s)
+	var lines []line
+	var bases []*big.Int
+	base, begin, from := big.NewInt(0), time.Duration(0), s.StartRate
+	for _, st := range s.Stages {
+		lines = append(lines, line{begin: begin, length: st.Duration, from: uint64(from), to: uint64(st.Target)})
+		bases = append(bases, new(big.Int).Set(base))
+		area := new(big.Int).Mul(big.NewInt(from+st.Target), big.NewInt(int64(st.Duration)))
+		base.Add(base, area)
+		begin += st.Duration
+		from = st.Target
+	}
+	var before time.Duration
+	for _, i := range arrivals {
+		due := a.At(i)
+		if due < before || due > s.Length() {
+			t.Fatalf("arrival %d is due at %v of %v, one before it at %v", i, due, s.Length(), before)
+		}
+		before = due
+		y := new(big.Int).Mul(big.NewInt(i), big.NewInt(2*int64(s.TimeUnit)))
+		found := false
+		for n, l := range lines {
+			x := int64(due - l.begin)
+			if x < 0 || x > int64(l.length) || l.length == 0 {
+				continue
+			}
+			want := new(big.Int).Sub(y, bases[n])
+			want.Mul(want, big.NewInt(int64(l.length)))
+			if exactly(l, x-1).Cmp(want) <= 0 && exactly(l, x+2).Cmp(want) >= 0 {
+				found = true
+			}
+		}
+		if !found {
+			t.Fatalf("arrival %d is not due at %v", i, due)
+		}
+	}
 }
 
 func TestRamp(t *testing.T) {

@@ -178,6 +178,16 @@ s.yaml:5:18: thresholds.people_overtaken[0].threshold: no metric is named people
 	}
 }
 
+func TestJSONMayBeIndentedWithTabs(t *testing.T) {
+	s, err := Load(Source{File: "s.json", Data: []byte("\n{\n\t\"tags\":\t{\"said\": \"\\\"no\ttabs\"},\n\t\"room\": \"drop\"\n}\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if said, _ := s.Tags.Get("said"); said != "\"no\ttabs" || s.Room != "drop" {
+		t.Errorf("%q %q", said, s.Room)
+	}
+}
+
 func TestDurations(t *testing.T) {
 	for s, want := range map[string]time.Duration{"1m30s": 90 * time.Second, "250": 250 * time.Millisecond, "0.5": 500 * time.Microsecond, "2d": 48 * time.Hour, "1d12h": 36 * time.Hour, "0": 0, "0s": 0} {
 		if got, err := parseDuration(s); err != nil || got != want {

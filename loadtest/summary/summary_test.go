@@ -217,11 +217,13 @@ each    ↓ [===========>----------] 4/4 VUs  5.2s/10m00.0s  10/20 iters`},
 			{Scenario: spike, VUs: 3, Ready: 80000, Begun: 79990, Done: 79987, Dropped: 10},
 			{Scenario: staff, VUs: 2, Ready: 2, Done: 7},
 			{Scenario: each, Ready: 4, Done: 20, Over: true},
+			{Scenario: each, Done: 11, Dropped: 9, Over: true},
 			{Scenario: spike, Begun: 80000, Done: 79999, Interrupted: 1, Over: true}}, 0, `
-running (1m05.0s), 5/80006 VUs, 160013 complete and 1 interrupted iterations
+running (1m05.0s), 5/80006 VUs, 160024 complete and 1 interrupted iterations
 spike   ↓ ending [======================] 3/80000 VUs  10.0s/10.0s  79990 begun, 10 dropped
 staff_b ↓ [>---------------------] 2/2 VUs  5.0s/2h00m00s  7 iters
 each    ✓ [======================] 0/4 VUs  1m05.0s/10m00.0s  20/20 iters
+each    ✗ [============>---------] 0/0 VUs  1m05.0s/10m00.0s  11/20 iters, 9 dropped
 spike   ✗ [======================] 0/0 VUs  10.0s/10.0s  80000 begun`},
 		{"lines are as long as the terminal is wide", 5 * time.Second, []Progress{{Scenario: spike}}, 20, `
 running (5.0s), 0/0…
