@@ -37,6 +37,7 @@ type question struct {
 	header http.Header
 	body   string
 	at     time.Time
+	cut    bool // for the test to set: the connection is cut after the answer
 }
 
 func newFake(t testing.TB, answer func(q *question) string) *fake {
@@ -102,7 +103,7 @@ func (f *fake) serve(c net.Conn, number int) {
 		if answer == "" {
 			return
 		}
-		if _, err := io.WriteString(c, answer); err != nil {
+		if _, err := io.WriteString(c, answer); err != nil || q.cut {
 			return
 		}
 	}
