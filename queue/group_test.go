@@ -119,6 +119,18 @@ func TestAFullGroupGoesAtOnce(t *testing.T) {
 	})
 }
 
+func TestNoGroupIsLargerThanTheStoreShouldHave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPost()
+		p.takes = 50 * time.Millisecond
+		defer p.stop()
+		p.crowd(t, 0, 601, func(i int) time.Duration { return time.Duration(min(i, 1)) * 10 * time.Millisecond })
+		if got := p.sizes(); !slices.Equal(got, []int{1, 256, 256, 88}) {
+			t.Errorf("600 visitors who gathered went in groups of %d", got)
+		}
+	})
+}
+
 func TestWhileACallIsUnderWayVisitorsGather(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPost()

@@ -36,6 +36,7 @@ type watched struct {
 	fault   fault
 	losing  bool // carries out what it is asked, and the answer is lost
 	slow    time.Duration
+	late    time.Duration // until the answer to a change
 }
 
 type fault int
@@ -141,7 +142,12 @@ func (w *watched) Override(ctx context.Context, room string, o queue.Overrides) 
 	if err := w.meet(ctx); err != nil {
 		return err
 	}
-	return w.lines.Load().Override(ctx, room, o)
+	err := w.lines.Load().Override(ctx, room, o)
+	w.mu.Lock()
+	late := w.late
+	w.mu.Unlock()
+	time.Sleep(late)
+	return err
 }
 
 func (w *watched) Close() error { return nil }
@@ -440,8 +446,9 @@ func TestFiveHundredObedientVisitorsAtTwoGates(t *testing.T) {
 	at(t, 2, perSecond(1), func(t *testing.T, s *site) {
 		c := s.crowd()
 		begin := time.Now()
+		rng := rand.New(rand.NewPCG(2, 2))
 		for i := range 500 {
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(3*time.Millisecond + time.Duration(rng.ExpFloat64()*float64(4*time.Millisecond)))
 			c.visitor(i, 0)
 		}
 		if absent := c.wait(); absent > 0 {
@@ -741,6 +748,28 @@ func TestOfTwoChangesAtOnceNoneIsLost(t *testing.T) {
 	})
 }
 
+func TestAChangeThatWasOvertakenIsNotPutInForce(t *testing.T) {
+	at(t, 2, perSecond(10), func(t *testing.T, s *site) {
+		late := func(d time.Duration) {
+			s.store.mu.Lock()
+			s.store.late = d
+			s.store.mu.Unlock()
+		}
+		late(5 * time.Second)
+		go func() {
+			time.Sleep(time.Second)
+			late(0)
+			override(t, s.gates[1], "rate", "2/s")
+		}()
+		override(t, s.gates[0], "rate", "1/s")
+		for i, g := range s.gates {
+			if got := g.Settings().Rate.N; got != 2 {
+				t.Errorf("gate %d goes by the rate %d, want the later change", i, got)
+			}
+		}
+	})
+}
+
 func TestAChangeThatIsRefusedOrChangesNothingIsNotStored(t *testing.T) {
 	at(t, 1, perSecond(10), func(t *testing.T, s *site) {
 		g := s.gates[0]
@@ -840,6 +869,15 @@ func TestAStoreThatLostTheOverridesCanBeGivenNewOnes(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		if set := late.Settings(); set.Rate.N != 7 || set.Session != 5*time.Minute {
 			t.Errorf("a gate that came later goes by %s and %s", set.Rate, set.Session)
+		}
+
+		s.store.wipe() // and somebody changes a setting before any gate has noticed
+		override(t, s.gates[0], "rate", "8/s")
+		time.Sleep(2 * time.Second)
+		for i, g := range s.gates {
+			if set := g.Settings(); set.Rate.N != 8 || set.Session != 5*time.Minute {
+				t.Errorf("after a loss that nobody had noticed gate %d goes by %s and %s", i, set.Rate, set.Session)
+			}
 		}
 	})
 }
