@@ -361,7 +361,7 @@ func (c *crowd) visitor(i int, leave float64) {
 		c.let = append(c.let, let{a, time.Now(), i})
 		c.mu.Unlock()
 		if a.Provisional {
-			g().Use(id, a.Place, a.Called, a.Until, true)
+			g().Use(queue.Pass{ID: id, Place: a.Place, Called: a.Called, Issued: a.Called, Until: a.Until, Provisional: true})
 		}
 	})
 }
@@ -857,6 +857,9 @@ func TestAStoreThatLostTheOverridesCanBeGivenNewOnes(t *testing.T) {
 			if set := g.Settings(); set.Rate.N != 3 || set.Session != 5*time.Minute {
 				t.Errorf("after the loss gate %d goes by %s and %s", i, set.Rate, set.Session)
 			}
+		}
+		if o, err := s.store.Overrides(t.Context(), "drop"); err != nil || o.Version != 4 || len(o.Keys) != 2 {
+			t.Errorf("the store has %+v, %v: the gates did not give it back what it lost", o, err)
 		}
 		override(t, s.gates[1], "rate", "7/s")
 		time.Sleep(2 * time.Second)
