@@ -19,7 +19,6 @@ func TestTheJudgeAgreesWithGoingThroughEveryPair(t *testing.T) {
 			Grace: 50 * time.Millisecond, Rate: float64(rapid.IntRange(1, 2000).Draw(t, "rate")),
 			Burst: float64(rapid.IntRange(1, 5).Draw(t, "burst")), Session: time.Second,
 		}
-		var all []*someone
 		at := func(name string, from int64) int64 { return from + rapid.Int64Range(0, 400).Draw(t, name)*25 }
 		for range rapid.IntRange(1, 12).Draw(t, "people") {
 			came := at("came", 0)
@@ -42,7 +41,6 @@ func TestTheJudgeAgreesWithGoingThroughEveryPair(t *testing.T) {
 					last += took
 				}
 			}
-			all = append(all, p)
 			switch rapid.IntRange(0, 3).Draw(t, "end") {
 			case 0:
 				p.leaves(at("leaves", last))

@@ -383,14 +383,12 @@ func (x *exchange) body(n int64) error {
 	keep := (a.state != "" || x.api) && (n < 0 || int64(len(a.body))+n <= keptBody)
 	if n < 0 {
 		for {
-			piece, err := x.in.Peek(1)
-			if err == io.EOF {
+			if _, err := x.in.Peek(1); err == io.EOF {
 				return nil
-			}
-			if err != nil {
+			} else if err != nil {
 				return err
 			}
-			piece, _ = x.in.Peek(x.in.Buffered())
+			piece, _ := x.in.Peek(x.in.Buffered())
 			if keep && len(a.body)+len(piece) <= keptBody {
 				a.body = append(a.body, piece...)
 			}

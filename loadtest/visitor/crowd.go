@@ -45,7 +45,6 @@ type Crowd struct {
 	targets []target
 	room    string // cookie's and API's
 	path    string
-	pages   []string
 	cookie  string
 	gauges  *gauges
 	log     *judge.Log
@@ -154,7 +153,7 @@ func (c *Crowd) Errors() []string {
 		return cmp.Or(cmp.Compare(c.errors[b], c.errors[a]), cmp.Compare(a, b))
 	})
 	for i, k := range keys {
-		keys[i] = fmt.Sprintf("%d times %s", c.errors[k], k)
+		keys[i] = fmt.Sprintf("%dx %s", c.errors[k], k)
 	}
 	return keys
 }

@@ -509,7 +509,7 @@ func TestAGateThatIsGoneIsAFailureAndIsAskedAgain(t *testing.T) {
 	if r.failed() != 1 || r.sum(metric.HTTPReqs, "step", "poll", "status", "0") != 1 {
 		t.Errorf("%v failed", r.failed())
 	}
-	if e := r.crowd.Errors(); len(e) != 1 || e[0] != "1 times poll: unexpected EOF" {
+	if e := r.crowd.Errors(); len(e) != 1 || e[0] != "1x poll: unexpected EOF" {
 		t.Errorf("%q", e)
 	}
 	if gap := f.asked[2].at.Sub(f.asked[1].at); gap < time.Second {
