@@ -30,7 +30,7 @@ func (x *exchange) forward(outcome metrics.Outcome) {
 	if x.room != nil {
 		r.Room, r.Visitor = x.room.name, x.visitorName()
 		h := &x.hand
-		r.Use, r.Tag = x.room.use, proxy.Tag{int64(h.ID), int64(h.Place), int64(h.Called), int64(h.Until)}
+		r.Use, r.Tag = x.room.use, proxy.Tag{int64(h.ID), int64(h.Place), int64(h.Called), int64(h.Issued), int64(h.Until)}
 	}
 	sent := time.Now()
 	err := x.site.proxy.Forward(x.ctx, r, &x.answer)
@@ -74,9 +74,6 @@ func (x *exchange) forwardedFor() []byte {
 	return x.list
 }
 
-// maxExtend is the longest idle time that an origin can ask for.
-const maxExtend = time.Hour
-
 // obeyOrigin does what the origin asks for with Sluice-Session.
 func (x *exchange) obeyOrigin(wish []byte) {
 	if wish == nil {
@@ -97,7 +94,7 @@ func (x *exchange) obeyOrigin(wish []byte) {
 			x.gate.log.Warn("the origin asked for something unknown", "room", x.room.name, "sluice_session", string(wish))
 			return
 		}
-		d = min(d, maxExtend)
+		d = min(d, queue.MaxExtend)
 		until, err := line.Extend(h.ID, h.Place, h.Called, h.Until, d)
 		if err != nil {
 			x.gate.log.Warn("a session could not be extended", "room", x.room.name, "error", err)

@@ -75,7 +75,9 @@ func (x *exchange) hasPass() bool {
 	if !h.isPass() {
 		return false
 	}
-	renewed, gone := x.room.line.Use(h.ID, h.Place, h.Called, h.Until, h.Provisional)
+	renewed, gone := x.room.line.Use(queue.Pass{
+		ID: h.ID, Place: h.Place, Called: h.Called, Issued: h.Issued, Until: h.Until, Provisional: h.Provisional,
+	})
 	if gone {
 		h.drop()
 		return false

@@ -108,7 +108,9 @@ func newRoom(c *config.Room) (*room, error) {
 		return nil, fmt.Errorf("room %q: %w", c.Name, err)
 	}
 	r.use = func(t proxy.Tag) {
-		r.line.Use(queue.ID(t[0]), queue.Time(t[1]), queue.Time(t[2]), queue.Time(t[3]), false)
+		r.line.Use(queue.Pass{
+			ID: queue.ID(t[0]), Place: queue.Time(t[1]), Called: queue.Time(t[2]), Issued: queue.Time(t[3]), Until: queue.Time(t[4]),
+		})
 	}
 	return r, nil
 }

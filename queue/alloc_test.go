@@ -34,7 +34,7 @@ func TestTheUseOfAPassAllocatesNothing(t *testing.T) {
 		g := s.gates[0]
 		p := s.inside(g)
 		if n := testing.AllocsPerRun(1000, func() {
-			if renewed, gone := g.Use(p.id, p.Place, p.Called, p.Until, false); renewed != 0 || gone {
+			if renewed, gone := g.Use(p.shown()); renewed != 0 || gone {
 				t.Fatal("a fresh pass is renewed or refused")
 			}
 		}); n != 0 {

@@ -15,6 +15,8 @@ const (
 	reportSize  = 500
 	// claimWait is how long the first uses of passes given on the spot are gathered.
 	claimWait = 50 * time.Millisecond
+	// goneSweep is how often the visitors who left are looked through.
+	goneSweep = 30 * time.Second
 	// maxMarks bounds the marks kept while the store is away. Visitors whose mark
 	// is dropped are marked by their next poll.
 	maxMarks = 100_000
@@ -57,7 +59,8 @@ func (m *marks) giveBack(taken, unsent []Arrival) {
 type visits struct {
 	mu    sync.Mutex
 	known map[ID]*visited
-	gone  map[ID]Time   // until the pass expires by itself
+	gone  map[ID]Time   // until the last copy of the pass expires by itself
+	swept Time          // when gone was last looked through
 	soon  chan struct{} // a slot waits for the word that its visitor came
 	any   atomic.Bool   // gone is not empty: what the hot path looks at
 }
@@ -65,6 +68,7 @@ type visits struct {
 type visited struct {
 	Visit
 	wanted    bool // to be sent
+	asked     Time // when it was last wanted
 	confirmed Time // latest instant that a pass may be valid to
 }
 
@@ -74,38 +78,56 @@ func (v *visits) init() {
 	v.soon = make(chan struct{}, 1)
 }
 
+// MaxExtend is the longest idle time that an origin can ask for one visitor.
+const MaxExtend = time.Hour
+
+// Pass is what a visitor shows who was let in.
+type Pass struct {
+	ID          ID
+	Place       Time
+	Called      Time
+	Issued      Time // when the pass was made: the store was asked of the session then
+	Until       Time // until when it is valid
+	Provisional bool // given on the spot and not shown before
+}
+
 // Use records that a valid pass was used. It returns until when a new pass may be
 // valid if one should be issued now, else 0; or that the session is over and the
-// pass void. Most uses cost nothing: the store is told, in the background, once a
-// quarter of the session is spent.
-func (l *Line) Use(id ID, place, called, until Time, provisional bool) (renewed Time, gone bool) {
+// pass void. Most uses cost nothing: the store is asked, in the background, once a
+// quarter of a session has passed since the pass was made. However long the pass is
+// good for, so it is refused that long after its visitor left by another gate.
+func (l *Line) Use(p Pass) (renewed Time, gone bool) {
 	now := l.clock.time()
 	session := l.Settings().Session
-	if l.visits.any.Load() && l.visits.isGone(id) {
+	if l.visits.any.Load() && l.visits.isGone(p.ID) {
 		return 0, true
 	}
-	if !provisional && until.Sub(now) >= session-session/4 {
+	quarter := session / 4
+	if !p.Provisional && now.Sub(p.Issued) < quarter && p.Until.Sub(now) >= session-quarter {
 		return 0, false
 	}
 	v := &l.visits
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	e := v.known[id]
+	e := v.known[p.ID]
 	if e == nil {
 		e = &visited{}
-		v.known[id] = e
+		v.known[p.ID] = e
 	}
-	if e.confirmed.Sub(now) < session-session/4 {
-		e.Visit = Visit{ID: id, Place: place, Called: called, Until: max(until, e.confirmed), At: now}
-		e.wanted = true
-		if provisional {
-			select {
-			case v.soon <- struct{}{}:
-			default:
-			}
+	due := e.asked == 0 || now.Sub(e.asked) >= quarter
+	if due {
+		e.asked, e.wanted = now, true
+	}
+	if e.wanted {
+		e.Visit = Visit{ID: p.ID, Place: p.Place, Called: p.Called, Until: max(p.Until, e.confirmed), At: now}
+	}
+	if due && p.Provisional {
+		select {
+		case v.soon <- struct{}{}:
+		default:
 		}
 	}
-	if e.confirmed > until {
+	if e.confirmed > p.Until {
 		return e.confirmed, false
 	}
 	return 0, false
@@ -133,22 +155,22 @@ func (l *Line) Extend(id ID, place, called, until Time, extend time.Duration) (T
 func (l *Line) Leave(id ID, place, until Time) error {
 	_, err := l.leaving.ask(Departure{ID: id, Place: place, Until: until})
 	if err == nil {
-		l.visits.forget(id, max(until, l.clock.time()))
+		l.visits.mu.Lock()
+		l.visits.void(id, l.lastCopy())
+		l.visits.mu.Unlock()
 	}
 	return err
 }
 
-// forget makes this gate refuse every pass of a session, also one issued after the
-// pass that says until.
-func (v *visits) forget(id ID, until Time) {
-	v.mu.Lock()
-	if e := v.known[id]; e != nil {
-		until = max(until, e.confirmed)
-	}
+// lastCopy is when the last copy of a pass expires that any gate may have made: a
+// moment ago, extended as far as can be.
+func (l *Line) lastCopy() Time { return l.clock.time().Add(max(l.Settings().Session, MaxExtend)) }
+
+// void makes this gate refuse every pass of a visitor. v.mu is held.
+func (v *visits) void(id ID, until Time) {
 	delete(v.known, id)
 	v.gone[id] = until
 	v.any.Store(true)
-	v.mu.Unlock()
 }
 
 func (l *Line) sendRenew(in []Visit, out []Renewal) ([]Renewal, error) {
@@ -163,14 +185,13 @@ func (l *Line) sendRenew(in []Visit, out []Renewal) ([]Renewal, error) {
 		return out, err
 	}
 	v := &l.visits
+	last := l.lastCopy()
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for i := range out {
 		id := in[i].ID
 		if out[i].Gone {
-			delete(v.known, id)
-			v.gone[id] = in[i].Until
-			v.any.Store(true)
+			v.void(id, last)
 			continue
 		}
 		if e := v.known[id]; e != nil {
@@ -199,6 +220,10 @@ func (v *visits) due(now Time, in []Visit) []Visit {
 			delete(v.known, id)
 		}
 	}
+	if now < v.swept.Add(goneSweep) {
+		return in
+	}
+	v.swept = now
 	for id, until := range v.gone {
 		if until < now {
 			delete(v.gone, id)

@@ -31,7 +31,7 @@ type Request struct {
 }
 
 // Tag is what Use is called with, whatever the gate puts there.
-type Tag [4]int64
+type Tag [5]int64
 
 // message is a request's header, taken apart.
 type message struct {
