@@ -97,7 +97,7 @@ func FuzzRead(f *testing.F) {
 }
 
 // twice lets one visitor ask a fake for something twice.
-func twice(t *testing.T, method string, answer func(q *question) string) (first, second error, f *fake) {
+func twice(t *testing.T, method string, answer func(q *question) string) (f *fake, first, second error) {
 	t.Helper()
 	f = newFake(t, answer)
 	c, err := New(Config{Targets: []string{f.addr}, Room: "drop", Path: "/drop/", Journey: Defaults(), Metrics: metric.NewRegistry()})
@@ -111,7 +111,7 @@ func twice(t *testing.T, method string, answer func(q *question) string) (first,
 	if n := len(c.open.free); n > 1 {
 		t.Errorf("%d connections are counted as open", n)
 	}
-	return first, second, f
+	return f, first, second
 }
 
 func TestAConnectionThatWasClosedMeanwhileIsOpenedAgain(t *testing.T) {
@@ -122,15 +122,15 @@ func TestAConnectionThatWasClosedMeanwhileIsOpenedAgain(t *testing.T) {
 		}
 		return shop("ann", "")
 	}
-	first, second, f := twice(t, "GET", cut)
-	if first != nil || second != nil || f.conns != 2 {
-		t.Errorf("%v, %v, %d connections", first, second, f.conns)
+	f, first, second := twice(t, "GET", cut)
+	if first != nil || second != nil || f.connections() != 2 {
+		t.Errorf("%v, %v, %d connections", first, second, f.connections())
 	}
-	first, second, f = twice(t, "POST", cut)
-	if first != nil || second == nil || len(f.asked) != 2 {
+	f, first, second = twice(t, "POST", cut)
+	if first != nil || second == nil || len(f.questions()) != 2 {
 		t.Errorf("a form was sent again: %v, %v, %q", first, second, f.script())
 	}
-	first, second, _ = twice(t, "GET", func(q *question) string {
+	_, first, second = twice(t, "GET", func(q *question) string {
 		if q.n == 1 {
 			q.cut = true
 			return "HTTP/1.1 2"
@@ -144,16 +144,16 @@ func TestAConnectionThatWasClosedMeanwhileIsOpenedAgain(t *testing.T) {
 
 func TestBytesAfterTheAnswerAreAnError(t *testing.T) {
 	t.Parallel()
-	if first, _, _ := twice(t, "GET", func(q *question) string { return shop("ann", "") + "x" }); !errors.Is(first, errMalformed) {
+	if _, first, _ := twice(t, "GET", func(q *question) string { return shop("ann", "") + "x" }); !errors.Is(first, errMalformed) {
 		t.Error(first)
 	}
 }
 
 func TestACloseIsObeyed(t *testing.T) {
 	t.Parallel()
-	first, second, f := twice(t, "GET", func(q *question) string { return shop("ann", "Connection: close\r\n") })
-	if first != nil || second != nil || f.conns != 2 {
-		t.Errorf("%v, %v, %d connections", first, second, f.conns)
+	f, first, second := twice(t, "GET", func(q *question) string { return shop("ann", "Connection: close\r\n") })
+	if first != nil || second != nil || f.connections() != 2 {
+		t.Errorf("%v, %v, %d connections", first, second, f.connections())
 	}
 }
 
@@ -172,7 +172,7 @@ func TestTheShopsCookiesAreKeptAndTakenBack(t *testing.T) {
 	j.Pages = Loads{Count: 3}
 	rehearse(t, []string{f.addr}, 1, 0, j)
 	var got []string
-	for _, q := range f.asked {
+	for _, q := range f.questions() {
 		got = append(got, q.all)
 	}
 	if want := `["" "sluice-drop=pass; cart=1; lang=\"ko\"" "sluice-drop=pass; lang=en"]`; fmt.Sprintf("%q", got) != want {
@@ -230,8 +230,8 @@ func TestWhoFindsNoFreeConnectionWaitsForOne(t *testing.T) {
 	}
 	c.releaseConn()
 	<-done
-	if b := reg.Lookup(metric.HTTPReqBlocked).Select(metric.Tags{}); b.Max < 5 || f.conns != 1 {
-		t.Errorf("blocked for %v ms, %d connections", b.Max, f.conns)
+	if b := reg.Lookup(metric.HTTPReqBlocked).Select(metric.Tags{}); b.Max < 5 || f.connections() != 1 {
+		t.Errorf("blocked for %v ms, %d connections", b.Max, f.connections())
 	}
 }
 

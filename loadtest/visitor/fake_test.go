@@ -18,6 +18,7 @@ type fake struct {
 	addr   string
 	answer func(q *question) string // the whole answer, as it is sent; "": the connection is cut
 
+	turn  sync.Mutex // held while the test answers
 	mu    sync.Mutex
 	asked []*question
 	conns int
@@ -99,7 +100,7 @@ func (f *fake) serve(c net.Conn, number int) {
 			f.asked = append(f.asked, q)
 		}
 		f.mu.Unlock()
-		answer := f.answer(q)
+		answer := f.reply(q)
 		if answer == "" {
 			return
 		}
@@ -107,6 +108,13 @@ func (f *fake) serve(c net.Conn, number int) {
 			return
 		}
 	}
+}
+
+// reply lets the test answer one question at a time.
+func (f *fake) reply(q *question) string {
+	f.turn.Lock()
+	defer f.turn.Unlock()
+	return f.answer(q)
 }
 
 // script returns what was asked for, in order.
@@ -118,6 +126,20 @@ func (f *fake) script() []string {
 		out = append(out, q.what)
 	}
 	return out
+}
+
+// questions returns what came, in order, once it has been answered.
+func (f *fake) questions() []*question {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.asked)
+}
+
+// connections returns how many were opened.
+func (f *fake) connections() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.conns
 }
 
 func (f *fake) wants(t *testing.T, want ...string) {
