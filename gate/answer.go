@@ -57,7 +57,7 @@ func (x *exchange) answerWaiting(a *queue.Answer) {
 
 // answerNone answers what takes no place: there is nobody who could wait.
 func (x *exchange) answerNone() {
-	a := queue.Answer{Standing: queue.Standing{State: queue.None}, PollAfter: x.room.line.Settings().PollMin}
+	a := queue.Answer{Standing: queue.Standing{State: queue.None}, PollAfter: x.room.line.Later()}
 	x.outcome = metrics.Wait
 	x.waitingHeader(&a)
 	x.ctx.SetStatusCode(fasthttp.StatusTooManyRequests)
@@ -79,7 +79,7 @@ func (x *exchange) waitingHeader(a *queue.Answer) {
 // connection where some of the request is still to come.
 func (x *exchange) ownHeader() {
 	h := &x.ctx.Response.Header
-	h.SetBytesV("Date", httpDate(x.started))
+	x.own = true
 	h.Set("Cache-Control", "no-store")
 	h.Set("CDN-Cache-Control", "no-store")
 	x.allowOrigin()
@@ -205,7 +205,7 @@ func (x *exchange) refuse(status int) {
 	if status == fasthttp.StatusRequestEntityTooLarge {
 		reason = "the request's body is too large"
 	}
-	x.own(status, page.BadRequest, reason)
+	x.say(status, page.BadRequest, reason)
 	x.ctx.SetConnectionClose()
 }
 
@@ -214,13 +214,13 @@ func (x *exchange) broken() {
 	x.ctx.Response.Reset()
 	x.ctx.Response.ResetBody()
 	x.room, x.outcome = nil, metrics.Error
-	x.own(fasthttp.StatusInternalServerError, page.Unavailable, "something went wrong here")
+	x.say(fasthttp.StatusInternalServerError, page.Unavailable, "something went wrong here")
 	x.ctx.SetConnectionClose()
 }
 
-// own writes an answer that is about no place: a plain page for a person, problem
+// say writes an answer that is about no place: a plain page for a person, problem
 // JSON (RFC 9457) for everybody else.
-func (x *exchange) own(status int, state page.State, detail string) {
+func (x *exchange) say(status int, state page.State, detail string) {
 	x.ownHeader()
 	x.ctx.SetStatusCode(status)
 	if x.isNavigation() {

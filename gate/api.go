@@ -17,14 +17,6 @@ var apiPrefix = []byte("/.sluice")
 // visitorAPI tells whether a request is for the gate itself.
 func (x *exchange) visitorAPI() (apiPath, bool) {
 	path, _, _ := bytes.Cut(x.target, []byte("?"))
-	if i := bytes.Index(path, []byte("://")); i > 0 && path[0] != '/' { // absolute-form
-		path = path[i+3:]
-		slash := bytes.IndexByte(path, '/')
-		if slash < 0 {
-			return nil, false
-		}
-		path = path[slash:]
-	}
 	rest, ok := bytes.CutPrefix(path, apiPrefix)
 	if !ok || len(rest) > 0 && rest[0] != '/' {
 		return nil, false
@@ -34,6 +26,10 @@ func (x *exchange) visitorAPI() (apiPath, bool) {
 
 // answerAPI answers a request for the visitor API. None of it is ever forwarded.
 func (g *Gate) answerAPI(x *exchange, path apiPath) {
+	if x.isPreflight() {
+		x.answerPreflight()
+		return
+	}
 	if string(path) == "/health" {
 		x.answerHealth()
 		return
@@ -47,10 +43,6 @@ func (g *Gate) answerAPI(x *exchange, path apiPath) {
 		return
 	}
 	x.room = room
-	if x.isPreflight() {
-		x.answerPreflight()
-		return
-	}
 	x.takeInHand()
 	var a queue.Answer
 	switch string(x.method) {
@@ -62,10 +54,7 @@ func (g *Gate) answerAPI(x *exchange, path apiPath) {
 		x.leave()
 		return
 	default:
-		x.outcome = metrics.Refuse
-		x.ctx.Response.Header.Set("Allow", "GET, POST, DELETE")
-		x.ownHeader()
-		x.problem(fasthttp.StatusMethodNotAllowed, "the visitor API takes GET, POST and DELETE")
+		x.notAllowed("GET, POST, DELETE")
 		return
 	}
 	switch a.State {
@@ -90,7 +79,7 @@ func (x *exchange) askState(join bool) queue.Answer {
 		return queue.Answer{
 			Standing:  queue.Standing{State: queue.Admitted, Place: h.Place, Called: h.Called, Until: h.Until},
 			Waiting:   x.room.line.Waiting(),
-			PollAfter: x.room.line.Settings().PollMax,
+			PollAfter: x.room.line.Later(),
 		}
 	}
 	if join && !x.isPrefetch() {
@@ -107,7 +96,7 @@ func (x *exchange) askState(join bool) queue.Answer {
 	return queue.Answer{
 		Standing:  queue.Standing{State: queue.None},
 		Waiting:   x.room.line.Waiting(),
-		PollAfter: x.room.line.Settings().PollMin,
+		PollAfter: x.room.line.Later(),
 	}
 }
 
@@ -121,7 +110,7 @@ func (x *exchange) leave() {
 			x.outcome = metrics.Error
 			x.ctx.Response.Header.Set("Retry-After", "5")
 			x.ownHeader()
-			x.problem(fasthttp.StatusServiceUnavailable, "the line cannot be reached; nothing was changed")
+			x.problem(fasthttp.StatusServiceUnavailable, "the line did not confirm it; ask again")
 			return
 		}
 	}
@@ -131,8 +120,20 @@ func (x *exchange) leave() {
 	x.ctx.SetStatusCode(fasthttp.StatusNoContent)
 }
 
+// notAllowed answers a method that the visitor API does not take here.
+func (x *exchange) notAllowed(allow string) {
+	x.outcome = metrics.Refuse
+	x.ctx.Response.Header.Set("Allow", allow)
+	x.ownHeader()
+	x.problem(fasthttp.StatusMethodNotAllowed, "only these methods are taken here: "+allow)
+}
+
 // answerHealth is for load balancers whose probe of the site would join the line.
 func (x *exchange) answerHealth() {
+	if !x.isGet() {
+		x.notAllowed("GET, HEAD")
+		return
+	}
 	x.ownHeader()
 	x.outcome = metrics.Ungated
 	if err := x.gate.Ready(); err != nil {

@@ -29,6 +29,7 @@ type exchange struct {
 	https                bool
 
 	outcome metrics.Outcome
+	own     bool // the answer is the gate's, not the origin's
 	request proxy.Request
 	answer  proxy.Answer
 	visitor [16]byte
@@ -52,6 +53,9 @@ func (x *exchange) begin(g *Gate, ctx *fasthttp.RequestCtx) {
 
 // end counts the request and gives the exchange back.
 func (x *exchange) end() {
+	if x.own {
+		proxy.SetDate(x.ctx, httpDate(x.started))
+	}
 	x.gate.metrics.Request(x.outcome, x.ctx.Response.StatusCode())
 	x.gate.metrics.RequestDuration(x.outcome, time.Since(x.started).Seconds())
 	list, scratch := x.list[:0], x.scratch[:0]

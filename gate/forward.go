@@ -129,7 +129,7 @@ func (x *exchange) originFailed(err error) {
 	x.gate.metrics.OriginError(proxy.Kind(err))
 	x.gate.failures.warn(x.gate.log, "the origin did not answer", "kind", proxy.Kind(err), "error", err)
 	x.ctx.Response.Header.Set("Retry-After", "5")
-	x.own(status, page.Unavailable, "the origin did not answer; what you hold stays good")
+	x.say(status, page.Unavailable, "the origin did not answer; what you hold stays good")
 	if x.room != nil {
 		x.sendToken()
 	}

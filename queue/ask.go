@@ -123,6 +123,13 @@ func (l *Line) Poll(id ID, place Time, hold bool, alive func() bool) Answer {
 	return l.answer(l.view.Load(), l.now(), s, after)
 }
 
+// Later is when somebody should ask again who has no place to lose.
+func (l *Line) Later() time.Duration { return l.view.Load().later() }
+
+func (v *view) later() time.Duration {
+	return PollAfter(v.Settings.PollMax*2, v.Waiting, &v.Settings, chance())
+}
+
 // soon is when somebody should ask again whose turn comes within the time that a
 // poll is held: who just joined, was held in vain, or found no room to be held.
 func (v *view) soon(rank int64) time.Duration {
@@ -172,16 +179,10 @@ func (l *Line) answer(v *view, now time.Time, s Standing, after time.Duration) A
 	if !v.received.IsZero() {
 		a.Age = max(0, now.Sub(v.received))
 	}
-	if s.State != Waiting && s.State != Closed {
-		if after == 0 {
-			a.PollAfter = v.Settings.PollMax
-		}
-		return a
+	if after == 0 || s.Place == 0 && s.State != Full {
+		a.PollAfter = v.later()
 	}
-	if a.PollAfter == 0 {
-		a.PollAfter = v.Settings.PollMax
-	}
-	if s.Place == 0 {
+	if s.Place == 0 || s.State == Admitted {
 		return a
 	}
 	a.Position = v.Ladder.Position(s.Place)

@@ -271,14 +271,7 @@ func (x *exchange) keep(ctx *fasthttp.RequestCtx, b []byte, n *answer, a *Answer
 	}
 	x.out = out
 	h.SetStatusCode(n.status)
-	// It would make blanks of the line ends. Every line was checked by scan, so
-	// they are put in afterwards; looking for them in zeros takes no time.
-	if len(out) <= len(zeroes) {
-		h.SetStatusMessage(zeroes[:len(out)])
-	} else {
-		h.SetStatusMessage(out)
-	}
-	copy(h.StatusMessage(), out)
+	setReason(h, out)
 	h.SetNoDefaultContentType(true)
 	a.Status = n.status
 }

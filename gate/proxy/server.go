@@ -162,3 +162,26 @@ func linger(ctx *fasthttp.RequestCtx, hijacked net.Conn) {
 	nc.SetReadDeadline(time.Now().Add(lingerTime))
 	io.CopyN(io.Discard, hijacked, lingerBytes)
 }
+
+// SetDate says when an answer of the gate's own was made, with the date as HTTP
+// writes it. The status must have been set. fasthttp takes no Date where it is told
+// to invent none, so that the origin's goes through as it is.
+func SetDate(ctx *fasthttp.RequestCtx, date []byte) {
+	h := &ctx.Response.Header
+	var line [128]byte
+	out := append(line[:0], fasthttp.StatusMessage(h.StatusCode())...)
+	out = append(out, "\r\nDate: "...)
+	setReason(h, append(out, date...))
+}
+
+// setReason puts whole lines behind the status code, the reason phrase first. They
+// must be known to be well-formed: fasthttp would make blanks of the line ends, so
+// they are put in after it has looked; looking for them in zeros takes no time.
+func setReason(h *fasthttp.ResponseHeader, lines []byte) {
+	if len(lines) <= len(zeroes) {
+		h.SetStatusMessage(zeroes[:len(lines)])
+	} else {
+		h.SetStatusMessage(lines)
+	}
+	copy(h.StatusMessage(), lines)
+}
