@@ -58,6 +58,23 @@ func TestPreflightsUnderTheVisitorAPIAreAnsweredForEveryPath(t *testing.T) {
 	}
 }
 
+func TestNoSpellingOfTheVisitorAPIReachesTheShop(t *testing.T) {
+	g := openTestGate(t, nil)
+	for _, target := range []string{
+		"/%2esluice/rooms/drop", "/.Sluice/rooms/drop", "/.sluice%2frooms/drop", "//.sluice/health", "/x/../.sluice/health",
+		"/.sluice;a/health", "/.%73luice/health", "/%252esluice/health",
+	} {
+		if r := g.do(t, "GET "+target+" HTTP/1.1\r\nHost: a\r\n\r\n"); r.StatusCode() != 400 {
+			t.Errorf("%s: %d, want 400", target, r.StatusCode())
+		}
+	}
+	for _, target := range []string{"/.well-known/x", "/sluice", "/.sluicer"} { // the origin answers nobody here
+		if r := g.do(t, "GET "+target+" HTTP/1.1\r\nHost: a\r\n\r\n"); r.StatusCode() != 502 {
+			t.Errorf("%s: %d, want to reach the shop", target, r.StatusCode())
+		}
+	}
+}
+
 func TestHealthIsOnlyRead(t *testing.T) {
 	g := openTestGate(t, nil)
 	r := g.do(t, "POST /.sluice/health HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")

@@ -93,6 +93,10 @@ func (g *Gate) decide(x *exchange) {
 		x.forward(metrics.Ungated)
 		return
 	}
+	if index == len(x.site.rooms) {
+		x.refuse(fasthttp.StatusBadRequest) // the gate's own path, spelled so as to reach the shop
+		return
+	}
 	x.room = x.site.rooms[index]
 	if x.isPreflight() {
 		x.answerPreflight() // browsers send it without cookies, so it could never pass

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -74,7 +75,7 @@ func (g *Gate) newSite(c *config.Config) (*site, error) {
 		s.rooms = append(s.rooms, r)
 		s.byName[r.name] = r
 	}
-	if s.table, err = route.New(c.Routes()); err != nil {
+	if s.table, err = route.New(withReserved(c.Routes())); err != nil {
 		return nil, err
 	}
 	if s.plain, err = page.New(page.Config{}); err != nil {
@@ -94,6 +95,21 @@ func (g *Gate) newSite(c *config.Config) (*site, error) {
 		Failed:         func(err error) { g.metrics.OriginError(proxy.Kind(err)) },
 	})
 	return s, err
+}
+
+// withReserved adds a room that nobody is let into: the gate's own paths, so that no
+// spelling of them is taken for the site's.
+func withReserved(rooms []route.Room) []route.Room {
+	own := route.Room{Name: "the gate's own", Match: []route.Match{{Path: string(apiPrefix)}}}
+	for _, r := range rooms {
+		for _, m := range r.Match {
+			reserved := route.Match{Host: m.Host, Path: string(apiPrefix)}
+			if !slices.Contains(own.Match, reserved) {
+				own.Match = append(own.Match, reserved)
+			}
+		}
+	}
+	return append(slices.Clip(rooms), own)
 }
 
 func newRoom(c *config.Room) (*room, error) {
