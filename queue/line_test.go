@@ -1208,6 +1208,66 @@ func TestARoomThatIsIdleIsTickedAboutOnceASecond(t *testing.T) {
 	})
 }
 
+func TestMarksThatWereSentAreNotSentAgain(t *testing.T) {
+	at(t, 1, perSecond(10), func(t *testing.T, s *site) {
+		g := s.gates[0]
+		ids, places := s.fill(2000)
+		time.Sleep(2 * time.Second)
+		s.store.forget()
+		for i := 500; i < 2000; i++ {
+			g.Poll(ids[i], places[i], true, nil)
+		}
+		s.store.mu.Lock()
+		s.store.slow = 100 * time.Millisecond
+		s.store.mu.Unlock()
+		for n := 0; n == 0; _, n = s.store.asked() { // the first group is under way
+			time.Sleep(time.Millisecond)
+		}
+		s.store.set(broken)
+		time.Sleep(time.Second)
+		s.store.set(none)
+		time.Sleep(5 * time.Second)
+		times := make(map[queue.ID]int)
+		for _, in := range s.store.enters {
+			for _, a := range in {
+				times[a.ID]++
+			}
+		}
+		for _, a := range s.store.enters[0] {
+			if times[a.ID] != 1 {
+				t.Fatalf("a visitor of the group that arrived was sent %d times", times[a.ID])
+			}
+		}
+		if len(times) != 1500 {
+			t.Errorf("%d of 1500 were sent", len(times))
+		}
+	})
+}
+
+func TestTheSecondWhoComesToAnIdleRoomDoesNotWaitForItsTick(t *testing.T) {
+	set := perSecond(10)
+	set.Burst = 1
+	at(t, 1, set, func(t *testing.T, s *site) {
+		g := s.gates[0]
+		for before := s.store.ticks.Load(); s.store.ticks.Load() == before; {
+			time.Sleep(time.Millisecond)
+		}
+		if a := g.Join(somebody(), true); a.State != queue.Admitted {
+			t.Fatalf("the first is told %+v", a)
+		}
+		id := somebody()
+		begin := time.Now()
+		a := g.Join(id, true)
+		for a.State == queue.Waiting {
+			time.Sleep(a.PollAfter)
+			a = g.Poll(id, a.Place, true, nil)
+		}
+		if took := time.Since(begin); a.State != queue.Admitted || took > 400*time.Millisecond {
+			t.Errorf("after %s the second is told %+v", took, a)
+		}
+	})
+}
+
 func TestOneWhoComesToAnIdleRoomIsCalledAtOnce(t *testing.T) {
 	set := perSecond(10)
 	set.Mode = queue.ModeHold

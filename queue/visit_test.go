@@ -365,3 +365,21 @@ func TestASessionThatTheStoreForgotIsTakenOnItsPassesWord(t *testing.T) {
 		}
 	})
 }
+
+func TestAPassGivenOnTheSpotIsReportedHoweverLongItIsGoodFor(t *testing.T) {
+	set := perSecond(10)
+	set.Session, set.ClaimWithin = time.Minute, time.Minute
+	at(t, 1, set, func(t *testing.T, s *site) {
+		g := s.gates[0]
+		id := somebody()
+		a := g.Join(id, true)
+		p := &pass{a, id, a.Called}
+		p.use(g)
+		time.Sleep(1001 * time.Millisecond)
+		synctest.Wait()
+		time.Sleep(time.Second)
+		if v := g.Status().Snapshot; v.Called != 0 || v.Active != 1 {
+			t.Errorf("after the first use %d called, %d active", v.Called, v.Active)
+		}
+	})
+}
