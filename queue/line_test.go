@@ -1208,6 +1208,38 @@ func TestARoomThatIsIdleIsTickedAboutOnceASecond(t *testing.T) {
 	})
 }
 
+func TestThePositionToldToANewcomerNeverGrows(t *testing.T) {
+	set := perSecond(10)
+	set.Mode = queue.ModeHold // no calls that would make up for it
+	at(t, 2, set, func(t *testing.T, s *site) {
+		rng := rand.New(rand.NewPCG(4, 4))
+		type told struct {
+			waitingAt
+			position int64
+		}
+		var line []told
+		for range 500 {
+			time.Sleep(2*time.Millisecond + time.Duration(rng.ExpFloat64()*float64(5*time.Millisecond)))
+			id := somebody()
+			a := s.gates[rng.IntN(2)].Join(id, true)
+			if a.Position == 0 {
+				t.Fatalf("a newcomer is told %+v", a)
+			}
+			line = append(line, told{waitingAt{id, a.Place}, a.Position})
+		}
+		for round := range 3 {
+			time.Sleep(time.Second)
+			for i := range line {
+				a := s.gates[rng.IntN(2)].Poll(line[i].id, line[i].place, false, nil)
+				if a.Position > line[i].position {
+					t.Fatalf("round %d: the position of the %dth grew from %d to %d", round, i+1, line[i].position, a.Position)
+				}
+				line[i].position = a.Position
+			}
+		}
+	})
+}
+
 func TestMarksThatWereSentAreNotSentAgain(t *testing.T) {
 	at(t, 1, perSecond(10), func(t *testing.T, s *site) {
 		g := s.gates[0]
