@@ -81,7 +81,7 @@ func TestHeldPollsAreAnsweredInOrderOfPlace(t *testing.T) {
 				t.Fatalf("a visitor is told %+v", a)
 			}
 		}
-		for _, in := range s.store.enters[1:] { // the first are polls of who was called already
+		for _, in := range s.store.sent()[1:] { // the first are polls of who was called already
 			if !slices.IsSortedFunc(in, func(a, b queue.Arrival) int { return cmp.Compare(a.Place, b.Place) }) {
 				t.Error("held visitors were asked for out of order")
 			}

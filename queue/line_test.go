@@ -162,6 +162,13 @@ func (w *watched) asked() (visitors, calls int) {
 	return visitors, len(w.enters)
 }
 
+// sent returns what Enter was asked.
+func (w *watched) sent() [][]queue.Arrival {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.enters)
+}
+
 func (w *watched) forget() {
 	w.mu.Lock()
 	w.enters, w.renews, w.leaves = nil, nil, nil
@@ -579,7 +586,7 @@ func TestAPollFarFromTheFrontAsksNothingOfTheStore(t *testing.T) {
 		if n != 900 || calls != 2 {
 			t.Errorf("a second later %d were marked present, in %d calls", n, calls)
 		}
-		for _, in := range s.store.enters {
+		for _, in := range s.store.sent() {
 			for _, a := range in {
 				if a.Claim || a.Newcomer || a.Join {
 					t.Fatalf("a mark claims or joins: %+v", a)
@@ -1153,10 +1160,10 @@ func TestALostAnswerIsAskedForAgainUnderTheSameID(t *testing.T) {
 		if a.State != queue.Admitted {
 			t.Errorf("the newcomer is told %+v", a)
 		}
-		if n := len(s.store.enters); n != 2 {
+		if n := len(s.store.sent()); n != 2 {
 			t.Fatalf("the store was asked %d times", n)
 		}
-		first, second := s.store.enters[0][0], s.store.enters[1][0]
+		first, second := s.store.sent()[0][0], s.store.sent()[1][0]
 		if first.Again || !second.Again || second.ID != id || first.ID != id || second.Place != first.Place {
 			t.Errorf("asked %+v, then %+v", first, second)
 		}
@@ -1260,12 +1267,12 @@ func TestMarksThatWereSentAreNotSentAgain(t *testing.T) {
 		s.store.set(none)
 		time.Sleep(5 * time.Second)
 		times := make(map[queue.ID]int)
-		for _, in := range s.store.enters {
+		for _, in := range s.store.sent() {
 			for _, a := range in {
 				times[a.ID]++
 			}
 		}
-		for _, a := range s.store.enters[0] {
+		for _, a := range s.store.sent()[0] {
 			if times[a.ID] != 1 {
 				t.Fatalf("a visitor of the group that arrived was sent %d times", times[a.ID])
 			}
