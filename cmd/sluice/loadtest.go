@@ -160,24 +160,28 @@ func (f *rehearsalFlags) run(cmd *cobra.Command, file string) (err error) {
 
 	out := cmd.OutOrStdout()
 	terminal := isTerminal(out)
-	fmt.Fprintf(out, "%s%11s: %d\n\n", r.Script.Plan().Text(), "seed", o.Seed)
+	plan := r.Script.Plan()
+	if len(f.targets) > 0 {
+		plan.Targets = f.targets
+	}
+	fmt.Fprintf(out, "%s%11s: %d\n\n", plan.Text(), "seed", o.Seed)
 	screen := summary.NewScreen(out, terminal)
 	o.Progress = func(elapsed time.Duration, scenarios []summary.Progress) {
 		_ = screen.Show(summary.Lines(elapsed, scenarios, columns()))
 	}
-	outcome, err := r.Run(cmd.Context(), o)
+	outcome, failed := r.Run(cmd.Context(), o)
 	_ = screen.Clear()
 	var problems scripts.Problems
 	switch {
-	case errors.As(err, &problems):
-		return exitError{exitBadScript, err}
-	case err != nil:
-		return err
+	case errors.As(failed, &problems):
+		return exitError{exitBadScript, failed}
+	case outcome == nil:
+		return failed
 	}
 	s := outcome.Summary()
 	s.StdoutTerminal, s.StderrTerminal = terminal, isTerminal(cmd.ErrOrStderr())
 	s.Color = terminal && os.Getenv("NO_COLOR") == ""
-	fmt.Fprintf(out, "%s\n%s\n", strings.TrimRight(summary.Text(s), "\n"), outcome.Findings())
+	fmt.Fprintf(out, "%s\n\n%s\n", strings.TrimRight(summary.Text(s), "\n"), outcome.Findings())
 	if f.export != "" {
 		data, err := summary.JSON(s)
 		if err != nil {
@@ -186,6 +190,9 @@ func (f *rehearsalFlags) run(cmd *cobra.Command, file string) (err error) {
 		if err := os.WriteFile(f.export, data, 0o644); err != nil {
 			return fmt.Errorf("--summary-export: %w", err)
 		}
+	}
+	if failed != nil {
+		return failed
 	}
 	return verdict(outcome)
 }

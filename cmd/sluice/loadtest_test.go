@@ -133,7 +133,7 @@ thresholds:
 	if code != 0 {
 		t.Errorf("exit %d: %s", code, message)
 	}
-	contains(t, out, "seed: 7", "✓ 'p(99)<2000'", "✓ 'count==100'", "█ TOTAL RESULTS", "PROMISES", "VISITORS",
+	contains(t, out, "targets: "+g.visitors, "seed: 7", "✓ 'p(99)<2000'", "✓ 'count==100'", "█ TOTAL RESULTS", "PROMISES", "VISITORS",
 		"100 visitors had a place or were let in: 100 let in", "0 came past the gate",
 		metrics.HTTPReqs, metrics.Iterations, visitor.JoinDuration, visitor.WaitDuration, judge.Overtaken, judge.OvershootWindow, judge.InsideMax)
 	if t.Failed() {

@@ -46,6 +46,7 @@ type Outcome struct {
 	Aborted     *metric.Result // the threshold that ended the run; nil: none did
 
 	rehearsal *Rehearsal
+	judged    judge.Options
 }
 
 // errAborted is why scenarios end when a threshold with abortOnFail is crossed.
@@ -61,7 +62,8 @@ type part struct {
 
 // Run carries the script out and judges it. When ctx ends, visitors stop what they
 // do and the outcome is of what was done until then. Its error is script.Problems
-// when the script asks for what the options do not give.
+// when the script asks for what the options do not give. With another error the
+// outcome may be there all the same: then it is whole, but its points are not.
 func (r *Rehearsal) Run(ctx context.Context, o Options) (*Outcome, error) {
 	if o.Origin != nil {
 		defer o.Origin.Close() // of a run that never begins; the origin closes it otherwise
@@ -69,7 +71,7 @@ func (r *Rehearsal) Run(ctx context.Context, o Options) (*Outcome, error) {
 	if err := r.check(&o); err != nil {
 		return nil, err
 	}
-	out := &Outcome{Registry: newRegistry(), rehearsal: r}
+	out := &Outcome{Registry: newRegistry(), rehearsal: r, judged: o.Judge}
 	log, err := newLogFile()
 	if err != nil {
 		return nil, err
@@ -112,8 +114,8 @@ func (r *Rehearsal) Run(ctx context.Context, o Options) (*Outcome, error) {
 	out.Verdict.Record(out.Registry, unadmitted)
 	if points != nil {
 		out.Registry.Tap(nil)
-		if err := points.flush(); err != nil {
-			return nil, fmt.Errorf("write points: %w", err)
+		if err = points.flush(); err != nil {
+			err = fmt.Errorf("write points: %w", err)
 		}
 	}
 	for _, p := range parts {
@@ -122,7 +124,7 @@ func (r *Rehearsal) Run(ctx context.Context, o Options) (*Outcome, error) {
 		}
 	}
 	out.Results = r.Script.Thresholds.Evaluate(out.Registry)
-	return out, nil
+	return out, err
 }
 
 func (r *Rehearsal) parts(registry *metric.Registry, log *judge.Log, o *Options) ([]*part, error) {
