@@ -7,6 +7,9 @@ local NONE, WAITING, ADMITTED, FULL, SHUT, USED = 0, 1, 2, 3, 4, 5
 local JOINED, CLAIMED, PROVISIONAL, RESTORED = 1, 2, 4, 8
 local MAX_LATE = 2000000
 local NEWCOMER, AGAIN, JOIN, CLAIM
+-- The instants of the item at hand as they were sent: a command takes them as they
+-- are, where a number would have to be written anew.
+local PLACE, PLACE_TEXT, TILL_TEXT
 
 local out = {now, generation}
 local n = 2
@@ -71,17 +74,17 @@ local function wait(id, place, till, fresh_in_line, flags)
   local rank = -1
   if fresh_in_line then
     local k = #new_places
-    new_places[k + 1], new_places[k + 2] = place, id
-    new_marks[k + 1], new_marks[k + 2] = till, id
+    new_places[k + 1], new_places[k + 2] = place == PLACE and PLACE_TEXT or place, id
+    new_marks[k + 1], new_marks[k + 2] = TILL_TEXT, id
     if behind_all then rank = in_line end
     in_line = in_line + 1
   else
     local k = mark_at[id]
     if k then -- twice in one call
-      marks[k] = max(marks[k], till)
+      if till > tonumber(marks[k]) then marks[k] = TILL_TEXT end
     else
       k = #marks + 1
-      mark_at[id], marks[k], marks[k + 1] = k, till, id
+      mark_at[id], marks[k], marks[k + 1] = k, TILL_TEXT, id
     end
   end
   if mode == CLOSED then return answer(SHUT, place, -1, 0, 0, flags) end
@@ -162,7 +165,9 @@ if mode ~= OPEN then
 end
 
 for i = first_item, #ARGV, 4 do
-  local id, place, till, flags = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
+  PLACE_TEXT, TILL_TEXT = ARGV[i + 1], ARGV[i + 2]
+  local id, place, till, flags = ARGV[i], tonumber(PLACE_TEXT), tonumber(TILL_TEXT), tonumber(ARGV[i + 3])
+  PLACE = place
   NEWCOMER, AGAIN, JOIN, CLAIM = flags % 2 >= 1, flags % 4 >= 2, flags % 8 >= 4, flags % 16 >= 8
   if NEWCOMER and not AGAIN then
     welcome(id, place, till)
