@@ -1,6 +1,7 @@
-// Package proc lets tests work with real programs: it finds redis-server, nginx
+// Package proc lets tests, and commands that measure, work with real programs: it finds redis-server, nginx
 // and the like, runs them in a folder of the test's own on a free port of
-// 127.0.0.1, waits until they answer, and ends them with the test.
+// 127.0.0.1, waits until they answer, and ends them with the test. For commands see
+// Main.
 //
 // A program that is not installed skips the test, which says what was not tested.
 // Where the environment variable SLUICE_TEST_REQUIRE is 1, as under `make test`,
@@ -21,7 +22,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -34,7 +34,7 @@ const (
 
 // Need returns the path of program, or of the first other name that is
 // installed. Without any the test is skipped, or fails under SLUICE_TEST_REQUIRE=1.
-func Need(t testing.TB, program string, others ...string) string {
+func Need(t T, program string, others ...string) string {
 	t.Helper()
 	for _, name := range append([]string{program}, others...) {
 		if path, err := exec.LookPath(name); err == nil {
@@ -63,7 +63,7 @@ var handedOut struct {
 // process was not given before. It lies under the range from which the kernel
 // takes ports for outgoing connections (32768 on, on Linux), so that a server can
 // be stopped and started again on it.
-func FreePort(t testing.TB) int {
+func FreePort(t T) int {
 	t.Helper()
 	handedOut.Lock()
 	defer handedOut.Unlock()
@@ -89,21 +89,21 @@ func FreePort(t testing.TB) int {
 }
 
 // Redis starts a redis-server that keeps nothing on disk and returns its address.
-func Redis(t testing.TB) (addr string) {
+func Redis(t T) (addr string) {
 	t.Helper()
 	return RedisWith(t)
 }
 
 // RedisWith is Redis with more arguments, as on the command line: "--maxmemory",
 // "10mb".
-func RedisWith(t testing.TB, extra ...string) (addr string) {
+func RedisWith(t T, extra ...string) (addr string) {
 	t.Helper()
 	return retry(t, func(port int) (*Process, error) { return startRedis(t, port, extra) })
 }
 
 // RedisAt starts a redis-server on the given port, for tests that stop one and
 // start it again. See RedisWith.
-func RedisAt(t testing.TB, port int, extra ...string) *Process {
+func RedisAt(t T, port int, extra ...string) *Process {
 	t.Helper()
 	p, err := startRedis(t, port, extra)
 	if err != nil {
@@ -112,7 +112,7 @@ func RedisAt(t testing.TB, port int, extra ...string) *Process {
 	return p
 }
 
-func startRedis(t testing.TB, port int, extra []string) (*Process, error) {
+func startRedis(t T, port int, extra []string) (*Process, error) {
 	t.Helper()
 	path := Need(t, "redis-server")
 	args := append([]string{
@@ -152,7 +152,7 @@ func ping(addr string) error {
 // test's own, and a port of 127.0.0.1 to listen on; it returns the address. The
 // directives daemon, pid, error_log and user are set already. What nginx writes
 // while it works (client_body_temp_path and the like) belongs in dir.
-func Nginx(t testing.TB, conf func(dir string, port int) string) (addr string) {
+func Nginx(t T, conf func(dir string, port int) string) (addr string) {
 	t.Helper()
 	path := Need(t, "nginx")
 	return retry(t, func(port int) (*Process, error) {
@@ -180,7 +180,7 @@ func Nginx(t testing.TB, conf func(dir string, port int) string) (addr string) {
 }
 
 // retry starts a server, on another port when the one before was taken meanwhile.
-func retry(t testing.TB, start func(port int) (*Process, error)) (addr string) {
+func retry(t T, start func(port int) (*Process, error)) (addr string) {
 	t.Helper()
 	var err error
 	for range attempts {
@@ -211,7 +211,7 @@ type Process struct {
 
 // Start runs a program and waits until ready returns nil, asking again and again.
 // The test fails when the program ends before that or is not ready in time.
-func Start(t testing.TB, ready func() error, path string, args ...string) *Process {
+func Start(t T, ready func() error, path string, args ...string) *Process {
 	t.Helper()
 	p, err := start(t, func(*Process) error { return ready() }, path, args...)
 	if err != nil {
@@ -220,7 +220,7 @@ func Start(t testing.TB, ready func() error, path string, args ...string) *Proce
 	return p
 }
 
-func start(t testing.TB, ready func(*Process) error, path string, args ...string) (*Process, error) {
+func start(t T, ready func(*Process) error, path string, args ...string) (*Process, error) {
 	t.Helper()
 	name := filepath.Base(path)
 	log, err := os.Create(filepath.Join(t.TempDir(), name+".log"))
