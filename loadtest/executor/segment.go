@@ -1,8 +1,10 @@
 package executor
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -46,10 +48,7 @@ func ParseSegment(s string) (Segment, error) {
 	if err != nil {
 		return Segment{}, fmt.Errorf("segment %q: %w", s, err)
 	}
-	g := Segment{a * d, c * b, b * d}
-	if by := gcd(gcd(g.From, g.To), g.Of); by > 1 {
-		g = Segment{g.From / by, g.To / by, g.Of / by}
-	}
+	g := between(a, b, c, d)
 	if err := g.check(); err != nil {
 		return Segment{}, fmt.Errorf("segment %q: %w", s, err)
 	}
@@ -92,6 +91,48 @@ func (g Segment) whole() Segment {
 		return Segment{0, 1, 1}
 	}
 	return g
+}
+
+// Part tells whether it is less than the whole.
+func (g Segment) Part() bool {
+	g = g.whole()
+	return g.From > 0 || g.To < g.Of
+}
+
+// Overlaps tells whether the two share some part.
+func (g Segment) Overlaps(h Segment) bool {
+	g, h = g.whole(), h.whole()
+	return g.From*h.Of < h.To*g.Of && h.From*g.Of < g.To*h.Of
+}
+
+// Missing returns what is in none of the segments, in order.
+func Missing(of []Segment) []Segment {
+	of = slices.Clone(of)
+	for i := range of {
+		of[i] = of[i].whole()
+	}
+	slices.SortFunc(of, func(a, b Segment) int { return cmp.Compare(a.From*b.Of, b.From*a.Of) })
+	var out []Segment
+	from, below := int64(0), int64(1) // covered up to here
+	for _, g := range of {
+		if from*g.Of < g.From*below {
+			out = append(out, between(from, below, g.From, g.Of))
+		}
+		if g.To*below > from*g.Of {
+			from, below = g.To, g.Of
+		}
+	}
+	if from < below {
+		out = append(out, between(from, below, 1, 1))
+	}
+	return out
+}
+
+// between is the segment from a/b to c/d.
+func between(a, b, c, d int64) Segment {
+	g := Segment{a * d, c * b, b * d}
+	by := gcd(gcd(g.From, g.To), g.Of)
+	return Segment{g.From / by, g.To / by, g.Of / by}
 }
 
 // String is what ParseSegment reads.

@@ -251,6 +251,30 @@ type Stats struct {
 	PerSecond  []int64  `json:"per_second"`   // requests, from the start
 }
 
+// Plus is what two shops recorded together, where nobody went to both. MostAtOnce
+// is then a bound.
+func (s Stats) Plus(t Stats) Stats {
+	s.Requests += t.Requests
+	s.Pages += t.Pages
+	s.Assets += t.Assets
+	s.Posts += t.Posts
+	s.Released += t.Released
+	s.Visitors += t.Visitors
+	s.MostAtOnce += t.MostAtOnce
+	s.Unadmitted += t.Unadmitted
+	s.Leaked += t.Leaked
+	s.Examples = slices.Concat(s.Examples, t.Examples)
+	long, short := s.PerSecond, t.PerSecond
+	if len(long) < len(short) {
+		long, short = short, long
+	}
+	s.PerSecond = slices.Clone(long)
+	for i, n := range short {
+		s.PerSecond[i] += n
+	}
+	return s
+}
+
 // Stats returns what was recorded so far.
 func (o *Origin) Stats() Stats {
 	s := Stats{

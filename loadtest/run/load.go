@@ -29,17 +29,21 @@ const (
 // Rehearsal is a script that can be run.
 type Rehearsal struct {
 	Script   *script.Script
+	source   script.Source
 	journeys []visitor.Journey // of each scenario
 }
 
 // Load reads a script with its journeys and thresholds. Its error is
 // script.Problems, all that there are, when the script is wrong.
 func Load(s script.Source) (*Rehearsal, error) {
+	if err := s.Read(); err != nil {
+		return nil, err
+	}
 	sc, err := script.Load(s)
 	if err != nil {
 		return nil, err
 	}
-	r := &Rehearsal{Script: sc}
+	r := &Rehearsal{Script: sc, source: s}
 	var problems script.Problems
 	add := func(err error) error {
 		var ps script.Problems
@@ -61,7 +65,8 @@ func Load(s script.Source) (*Rehearsal, error) {
 		}
 		r.journeys = append(r.journeys, j)
 	}
-	if err := add(sc.CheckThresholds(newRegistry())); err != nil {
+	known := newRegistry()
+	if err := add(sc.CheckThresholds(func(t metric.Threshold) error { return t.Check(known) })); err != nil {
 		return nil, fmt.Errorf("%s: %w", sc.File, err)
 	}
 	if len(problems) > 0 {
@@ -76,33 +81,32 @@ func Load(s script.Source) (*Rehearsal, error) {
 // newRegistry returns a registry with every metric of a run in it.
 func newRegistry() *metric.Registry {
 	r := metric.NewRegistry()
-	metric.Builtin(r)
+	visitor.Define(r)
 	judge.Define(r)
-	for _, name := range []string{visitor.JoinDuration, visitor.WaitDuration, visitor.PollLateness} {
-		r.New(name, metric.Trend, metric.Time)
-	}
-	for _, name := range []string{visitor.Joined, visitor.LetIn, visitor.LeftShop, visitor.GaveUp} {
-		r.New(name, metric.Counter, metric.Default)
-	}
 	return r
 }
 
-// check tells what of the script cannot be done with these options.
+// check tells what of the script cannot be done with these options. Its error is
+// script.Problems.
 func (r *Rehearsal) check(o *Options) error {
 	var ps script.Problems
-	bad := func(key, message string) {
-		ps = append(ps, script.Problem{File: r.Script.File, Key: key, Message: message})
-	}
 	if len(o.Targets) == 0 && len(r.Script.Targets) == 0 {
-		bad("target", "is required: the address of the gate, such as http://127.0.0.1:8080")
+		ps = append(ps, script.Problem{
+			File: r.Script.File, Key: "target", Message: "is required: the address of the gate, such as http://127.0.0.1:8080",
+		})
 	}
-	for _, t := range r.Script.Thresholds {
+	err := r.Script.CheckThresholds(func(t metric.Threshold) error {
 		switch {
 		case t.Metric == judge.OvershootWindow && o.Judge.Rate <= 0:
-			bad("thresholds."+t.Selector, "cannot be judged without the room's limits: tell its rate")
-		case t.Metric == judge.UnadmittedAtOrigin && o.Origin == nil:
-			bad("thresholds."+t.Selector, "cannot be judged without a recording origin: have one served")
+			return errors.New("cannot be judged without the room's limits: tell its rate")
+		case t.Metric == judge.UnadmittedAtOrigin && o.Origin == nil && !o.Segment.Part():
+			return errors.New("cannot be judged without a recording origin: have one served")
 		}
+		return nil
+	})
+	var more script.Problems
+	if errors.As(err, &more) {
+		ps = append(ps, more...)
 	}
 	if ps == nil {
 		return nil

@@ -43,19 +43,38 @@ type sample struct {
 	Tags  map[string]string `json:"tags"`
 }
 
-func newPoints(w io.Writer, r *metric.Registry) *points {
+func newPoints(w io.Writer) *points {
 	p := &points{w: bufio.NewWriterSize(w, 1<<20)}
 	p.lines = json.NewEncoder(p.w)
+	return p
+}
+
+// define writes what metrics there are, before the first sample.
+func (p *points) define(r *metric.Registry) {
 	for _, m := range r.Metrics() {
 		_ = p.lines.Encode(definition{"Metric", definedMetric{m.Name, m.Kind.String(), m.Contains.String(), []string{}}, m.Name})
 	}
-	return p
 }
 
 func (p *points) add(m *metric.Metric, t metric.Tags, v float64, at time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_ = p.lines.Encode(point{m.Name, "Point", sample{at, v, t.Map()}})
+}
+
+// copy takes over the samples that another process wrote, line by line, up to the
+// end. It reads on when they cannot be written, so that the other can go on.
+func (p *points) copy(from io.Reader) {
+	lines := bufio.NewReaderSize(from, 1<<16)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		_, _ = p.w.Write(line)
+		p.mu.Unlock()
+	}
 }
 
 func (p *points) flush() error {

@@ -1,7 +1,9 @@
 package run
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -85,7 +87,7 @@ func (o *Outcome) Findings() string {
 	}
 	if len(o.Failures) > 0 {
 		fmt.Fprintf(&b, "\n  █ FAILED REQUESTS\n\n")
-		for i, f := range o.Failures {
+		for i, f := range o.Failures.Lines() {
 			if i == maxFailures {
 				line("and %d other kinds", len(o.Failures)-i)
 				break
@@ -94,4 +96,22 @@ func (o *Outcome) Findings() string {
 		}
 	}
 	return b.String()
+}
+
+// Failures are why requests failed, and how often.
+type Failures map[string]int64
+
+func (f Failures) add(more Failures) {
+	for what, n := range more {
+		f[what] += n
+	}
+}
+
+// Lines tells each in a line, the most frequent first.
+func (f Failures) Lines() []string {
+	keys := slices.SortedFunc(maps.Keys(f), func(a, b string) int { return cmp.Or(cmp.Compare(f[b], f[a]), cmp.Compare(a, b)) })
+	for i, k := range keys {
+		keys[i] = fmt.Sprintf("%dx %s", f[k], k)
+	}
+	return keys
 }

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"sync"
-	"sync/atomic"
+	"os/exec"
 	"time"
 
 	"github.com/sluicegate/sluice/loadtest/executor"
@@ -17,7 +15,6 @@ import (
 	"github.com/sluicegate/sluice/loadtest/metric"
 	"github.com/sluicegate/sluice/loadtest/origin"
 	"github.com/sluicegate/sluice/loadtest/summary"
-	"github.com/sluicegate/sluice/loadtest/visitor"
 )
 
 // Options say how a script is run.
@@ -26,8 +23,16 @@ type Options struct {
 	Seed    uint64   // of all that visitors draw
 	Judge   judge.Options
 
+	Segment executor.Segment // the visitors who come from here; zero: all
+	Start   time.Time        // of the run; zero: as soon as all are ready
+	Workers int              // processes that share them; at most 1: this one does it alone
+	// Worker is the command of a worker, whose main calls Work; used where there are
+	// several.
+	Worker func() *exec.Cmd
+
 	Origin net.Listener // a recording origin is served here, and closed in the end; nil: none
 	Points io.Writer    // gets every sample as a line of JSON; nil: nothing does
+	Part   io.Writer    // gets what Merge reads; nil: nothing does
 
 	// Progress is told each second how far the scenarios are, and when they are
 	// over; nil: nobody is.
@@ -36,11 +41,12 @@ type Options struct {
 
 // Outcome is what a run came to.
 type Outcome struct {
+	Began    time.Time
 	Registry *metric.Registry // finished
 	Results  []metric.Result  // of the thresholds
 	Verdict  *judge.Verdict
 	Shop     *origin.Stats // nil: no recording origin was served
-	Failures []string      // of requests, by scenario
+	Failures Failures      // of requests
 
 	Interrupted bool           // the context ended before the scenarios
 	Aborted     *metric.Result // the threshold that ended the run; nil: none did
@@ -52,18 +58,30 @@ type Outcome struct {
 // errAborted is why scenarios end when a threshold with abortOnFail is crossed.
 var errAborted = errors.New("run: a threshold ended the run")
 
-// part is a scenario that runs.
-type part struct {
-	scenario    *executor.Scenario
-	crowd       *visitor.Crowd
-	instruments executor.Instruments
-	over        atomic.Bool
+// crew is who carries a run out: this process, or workers.
+type crew interface {
+	// run returns when all is done, or soon after ctx ended, and tells whether
+	// anything was cut short. It tells each second how far it is.
+	run(ctx context.Context, tell func([]summary.Progress)) (cut bool, err error)
+	// totals puts what was measured so far into the registry.
+	totals() (*metric.Registry, error)
+	// result is for after run.
+	result() (*result, error)
+	close() error
+}
+
+// result is what a crew brings home.
+type result struct {
+	registry *metric.Registry
+	logs     []io.Reader // what visitors saw, process by process
+	failures Failures
 }
 
 // Run carries the script out and judges it. When ctx ends, visitors stop what they
 // do and the outcome is of what was done until then. Its error is script.Problems
 // when the script asks for what the options do not give. With another error the
-// outcome may be there all the same: then it is whole, but its points are not.
+// outcome may be there all the same: then it is whole, but its points or its part
+// are not.
 func (r *Rehearsal) Run(ctx context.Context, o Options) (*Outcome, error) {
 	if o.Origin != nil {
 		defer o.Origin.Close() // of a run that never begins; the origin closes it otherwise
@@ -71,192 +89,141 @@ func (r *Rehearsal) Run(ctx context.Context, o Options) (*Outcome, error) {
 	if err := r.check(&o); err != nil {
 		return nil, err
 	}
-	out := &Outcome{Registry: newRegistry(), rehearsal: r, judged: o.Judge}
-	log, err := newLogFile()
-	if err != nil {
-		return nil, err
-	}
-	defer log.file.Close()
-	parts, err := r.parts(out.Registry, log.Log, &o)
-	if err != nil {
-		return nil, err
+	if len(o.Targets) == 0 {
+		o.Targets = r.Script.Targets
 	}
 	var points *points
 	if o.Points != nil {
-		points = newPoints(o.Points, out.Registry)
-		out.Registry.Tap(points.add)
+		points = newPoints(o.Points)
+		points.define(newRegistry())
 	}
-
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	closeShop := func() (*origin.Stats, error) { return nil, nil }
-	if o.Origin != nil {
-		closeShop = serveShop(o.Origin, cmp.Or(r.Script.Path, defaultPath), stop)
+	closeShop := serveShop(o.Origin, cmp.Or(r.Script.Path, defaultPath), stop)
+	var c crew
+	var err error
+	if o.Workers > 1 {
+		c, err = r.hire(running, &o, points)
+	} else {
+		c, err = r.alone(&o, points)
 	}
-	start := time.Now()
-	out.Registry.Start(start)
-	cut := r.runAll(running, stop, parts, out, start, &o)
-	out.Registry.Finish(time.Since(start))
-	shop, err := closeShop()
 	if err != nil {
+		_, _ = closeShop()
 		return nil, err
 	}
-	out.Interrupted = cut && out.Aborted == nil && ctx.Err() != nil
-	out.Shop = shop
+	defer c.close()
 
-	unadmitted := int64(-1)
-	if shop != nil {
-		unadmitted = shop.Unadmitted
-	}
-	if out.Verdict, err = log.verdict(o.Judge); err != nil {
-		return nil, err
-	}
-	out.Verdict.Record(out.Registry, unadmitted)
-	if points != nil {
-		out.Registry.Tap(nil)
-		if err = points.flush(); err != nil {
-			err = fmt.Errorf("write points: %w", err)
+	out := &Outcome{Began: o.Start, rehearsal: r, judged: o.Judge}
+	cut, failed := c.run(running, func(p []summary.Progress) {
+		elapsed := time.Since(o.Start)
+		if o.Progress != nil {
+			o.Progress(elapsed, p)
 		}
-	}
-	for _, p := range parts {
-		for _, f := range p.crowd.Errors() {
-			out.Failures = append(out.Failures, p.scenario.Name+": "+f)
-		}
-	}
-	out.Results = r.Script.Thresholds.Evaluate(out.Registry)
-	return out, err
-}
-
-func (r *Rehearsal) parts(registry *metric.Registry, log *judge.Log, o *Options) ([]*part, error) {
-	open, err := visitor.NewConnections(0)
-	if err != nil {
-		return nil, err
-	}
-	targets := o.Targets
-	if len(targets) == 0 {
-		targets = r.Script.Targets
-	}
-	var parts []*part
-	for i := range r.Script.Scenarios {
-		s := &r.Script.Scenarios[i]
-		crowd, err := visitor.New(visitor.Config{
-			Targets: targets, Room: cmp.Or(r.Script.Room, defaultRoom), Path: cmp.Or(r.Script.Path, defaultPath),
-			Journey: r.journeys[i], Scenario: s.Name, Tags: s.Tags, Metrics: registry, Log: log, Open: open,
-		})
-		if err != nil {
-			return nil, fmt.Errorf("scenario %s: %w", s.Name, err)
-		}
-		parts = append(parts, &part{scenario: &s.Scenario, crowd: crowd, instruments: executor.NewInstruments(registry, s.Name, s.Tags)})
-	}
-	return parts, nil
-}
-
-// runAll runs the scenarios side by side and tells whether any was cut short.
-func (r *Rehearsal) runAll(ctx context.Context, stop context.CancelCauseFunc, parts []*part, out *Outcome, start time.Time, o *Options) bool {
-	var wg sync.WaitGroup
-	var cut atomic.Bool
-	lives := make([]*executor.Live, len(parts))
-	for i, p := range parts {
-		lives[i] = p.instruments.Live
-		wg.Go(func() {
-			defer p.over.Store(true)
-			if executor.Run(ctx, p.scenario, executor.Options{Start: start, Seed: o.Seed}, p.crowd.Visit, p.instruments) != nil {
-				cut.Store(true)
-			}
-		})
-	}
-	over := make(chan struct{})
-	go func() {
-		wg.Wait()
-		close(over)
-	}()
-	tell := func() {
-		executor.Observe(out.Registry, lives...)
-		if o.Progress == nil {
-			return
-		}
-		progress := make([]summary.Progress, len(parts))
-		for i, p := range parts {
-			progress[i] = summary.ProgressOf(p.scenario, lives[i], p.over.Load())
-		}
-		o.Progress(time.Since(start), progress)
-	}
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-over:
-			tell()
-			return cut.Load()
-		case <-ticker.C:
-		}
-		tell()
 		if out.Aborted == nil && r.Script.Thresholds.AnyAbort() {
-			if crossed, ok := r.Script.Thresholds.Abort(out.Registry, time.Since(start)); ok {
-				out.Aborted = &crossed
+			if out.Aborted = r.abort(c, elapsed); out.Aborted != nil {
 				stop(errAborted)
 			}
 		}
+	})
+	out.Shop, err = closeShop()
+	if err := errors.Join(failed, err); err != nil {
+		return nil, err
 	}
-}
-
-// serveShop serves a recording origin, and ends the run should that fail. What it
-// returns closes the origin.
-func serveShop(l net.Listener, gated string, stop context.CancelCauseFunc) func() (*origin.Stats, error) {
-	shop := origin.New(origin.Config{Gated: gated})
-	failed := make(chan error, 1)
-	go func() {
-		err := shop.Serve(l)
+	out.Interrupted = cut && out.Aborted == nil && ctx.Err() != nil
+	res, err := c.result()
+	if err != nil {
+		return nil, err
+	}
+	out.Registry, out.Failures = res.registry, res.failures
+	if o.Part != nil {
+		if err = r.writePart(o.Part, &o, out, res.logs); err == nil {
+			res, err = c.result() // its logs were read
+		}
 		if err != nil {
-			err = fmt.Errorf("serve the origin: %w", err)
-			stop(err)
+			err = fmt.Errorf("write the part: %w", err)
 		}
-		failed <- err
-	}()
-	return func() (*origin.Stats, error) {
-		closed := shop.Close()
-		if err := <-failed; err != nil {
-			return nil, err
-		}
-		if closed != nil {
-			return nil, fmt.Errorf("close the origin: %w", closed)
-		}
-		stats := shop.Stats()
-		return &stats, nil
 	}
+	if points != nil {
+		if e := points.flush(); e != nil {
+			err = errors.Join(err, fmt.Errorf("write points: %w", e))
+		}
+	}
+	if e := out.judge(res.logs); e != nil {
+		return nil, e
+	}
+	return out, err
 }
 
-// logFile keeps what happened to visitors until it is judged. A million visitors
-// write more than should stay in memory.
-type logFile struct {
-	*judge.Log
-	file *os.File
+// judge finds the verdict and what becomes of the thresholds.
+func (o *Outcome) judge(logs []io.Reader) (err error) {
+	if o.Verdict, err = verdict(o.judged, logs); err != nil {
+		return err
+	}
+	unadmitted := int64(-1)
+	if o.Shop != nil {
+		unadmitted = o.Shop.Unadmitted
+	}
+	o.Verdict.Record(o.Registry, unadmitted)
+	o.Results = o.rehearsal.Script.Thresholds.Evaluate(o.Registry)
+	return nil
 }
 
-func newLogFile() (*logFile, error) {
-	f, err := os.CreateTemp("", "sluice-loadtest-*")
+// abort returns the threshold for which the run is to end, nil when there is none.
+func (r *Rehearsal) abort(c crew, elapsed time.Duration) *metric.Result {
+	registry, err := c.totals()
 	if err != nil {
-		return nil, fmt.Errorf("keep what visitors see: %w", err)
+		return nil // told by the run's end, where everything is merged
 	}
-	// It has no name from here on, so that nothing is left of a run that is killed.
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("keep what visitors see: %w", err)
+	if crossed, ok := r.Script.Thresholds.Abort(registry, elapsed); ok {
+		return &crossed
 	}
-	return &logFile{judge.NewLog(f), f}, nil
+	return nil
 }
 
-func (l *logFile) verdict(o judge.Options) (*judge.Verdict, error) {
-	err := l.Flush()
-	if err == nil {
-		_, err = l.file.Seek(0, io.SeekStart)
-	}
-	j := judge.New(o)
-	if err == nil {
-		err = j.Add(l.file)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("judge what visitors saw: %w", err)
-	}
-	return j.Verdict(), nil
+// alone is a crew of this process.
+type alone struct {
+	*share
+	log    *judge.Log
+	events events
+	points *points
 }
+
+func (r *Rehearsal) alone(o *Options, p *points) (*alone, error) {
+	if o.Start.IsZero() {
+		o.Start = time.Now()
+	}
+	events, err := newEvents()
+	if err != nil {
+		return nil, err
+	}
+	a := &alone{log: judge.NewLog(events.file), events: events, points: p}
+	registry := newRegistry()
+	if a.share, err = r.share(registry, a.log, o.Targets, o.executor()); err != nil {
+		return nil, errors.Join(err, events.file.Close())
+	}
+	if p != nil {
+		registry.Tap(p.add)
+	}
+	return a, nil
+}
+
+func (o *Options) executor() executor.Options {
+	return executor.Options{Segment: o.Segment, Start: o.Start, Seed: o.Seed}
+}
+
+func (a *alone) run(ctx context.Context, tell func([]summary.Progress)) (bool, error) {
+	cut := a.share.run(ctx, func() { tell(a.progress()) })
+	if a.points != nil {
+		a.registry.Tap(nil)
+	}
+	return cut, a.log.Flush()
+}
+
+func (a *alone) totals() (*metric.Registry, error) { return a.registry, nil }
+
+func (a *alone) result() (*result, error) {
+	log, err := a.events.rewind()
+	return &result{a.registry, []io.Reader{log}, a.failures()}, err
+}
+
+func (a *alone) close() error { return closeAll([]events{a.events}) }

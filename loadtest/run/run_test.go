@@ -105,7 +105,7 @@ func TestScenariosRunSideBySideEachFromItsTimeOn(t *testing.T) {
 		t.Errorf("the last progress is %+v", last)
 	}
 	if out.Shop == nil || out.Shop.Visitors != 25 || out.Shop.Unadmitted != 0 || out.Verdict.Admitted != 25 || len(out.Failures) > 0 {
-		t.Errorf("shop %+v, verdict %+v, failures %q", out.Shop, out.Verdict, out.Failures)
+		t.Errorf("shop %+v, verdict %+v, failures %v", out.Shop, out.Verdict, out.Failures)
 	}
 	if out.Interrupted || out.Aborted != nil || len(out.Crossed()) > 0 {
 		t.Errorf("interrupted %v, aborted %v, crossed %q", out.Interrupted, out.Aborted, out.Crossed())

@@ -43,12 +43,12 @@ type Scenario struct {
 	JourneyKey string // where it stands: journeys.buyer, scenarios.spike.journey
 }
 
-// CheckThresholds tells every threshold that the registry, with every metric of
-// the run in it, has no metric for. Its error is Problems.
-func (s *Script) CheckThresholds(r *metric.Registry) error {
+// CheckThresholds tells every threshold of which check says that it cannot be
+// judged, with where it stands. Its error is Problems.
+func (s *Script) CheckThresholds(check func(metric.Threshold) error) error {
 	var ps Problems
 	for i, t := range s.Thresholds {
-		if err := t.Check(r); err != nil {
+		if err := check(t); err != nil {
 			p := s.places[i]
 			p.Message = err.Error()
 			ps = append(ps, p)
@@ -67,15 +67,24 @@ type Source struct {
 	Env  func(string) (string, bool) // os.LookupEnv; nil: an empty environment
 }
 
+// Read reads the file where Data is nil.
+func (s *Source) Read() error {
+	if s.Data != nil {
+		return nil
+	}
+	data, err := os.ReadFile(s.File)
+	if err != nil {
+		return fmt.Errorf("read script: %w", err)
+	}
+	s.Data = data
+	return nil
+}
+
 // Load reads and checks a script. Its error is Problems when the script is
 // wrong, and another one, naming the file, when it could not be read.
 func Load(s Source) (*Script, error) {
-	if s.Data == nil {
-		data, err := os.ReadFile(s.File)
-		if err != nil {
-			return nil, fmt.Errorf("read script: %w", err)
-		}
-		s.Data = data
+	if err := s.Read(); err != nil {
+		return nil, err
 	}
 	if s.Env == nil {
 		s.Env = func(string) (string, bool) { return "", false }

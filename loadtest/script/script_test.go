@@ -165,7 +165,7 @@ thresholds:
 	r := metric.NewRegistry()
 	metric.Builtin(r)
 	got := ""
-	if err := s.CheckThresholds(r); err != nil {
+	if err := s.CheckThresholds(func(t metric.Threshold) error { return t.Check(r) }); err != nil {
 		got = err.Error()
 	}
 	want := `s.yaml:3:15: thresholds.http_reqs[0]: threshold "p(99)<5": a counter has no p(99), only count or rate
@@ -173,7 +173,7 @@ s.yaml:5:18: thresholds.people_overtaken[0].threshold: no metric is named people
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	if err := good(t, "short.json").CheckThresholds(r); err != nil {
+	if err := good(t, "short.json").CheckThresholds(func(t metric.Threshold) error { return t.Check(r) }); err != nil {
 		t.Error(err)
 	}
 }

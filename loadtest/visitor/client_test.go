@@ -200,7 +200,7 @@ func TestAGateIsVisitedOverTLS(t *testing.T) {
 		if insecure != (err == nil) {
 			t.Errorf("insecure %v: %v", insecure, err)
 		}
-		if n := reg.Lookup(TLSHandshaking).Select(metric.Tags{}).Samples; insecure && n != 1 {
+		if n := reg.Lookup(metric.HTTPReqTLS).Select(metric.Tags{}).Samples; insecure && n != 1 {
 			t.Errorf("%d handshakes", n)
 		}
 	}

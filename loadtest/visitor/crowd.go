@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -145,17 +144,11 @@ func (c *Crowd) Visit(ctx context.Context, vu *executor.VU, intended time.Time) 
 	v.visit(ctx, intended)
 }
 
-// Errors tells what went wrong with requests, and how often, most often first.
-func (c *Crowd) Errors() []string {
+// Errors tells what went wrong with requests, and how often.
+func (c *Crowd) Errors() map[string]int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	keys := slices.SortedFunc(maps.Keys(c.errors), func(a, b string) int {
-		return cmp.Or(cmp.Compare(c.errors[b], c.errors[a]), cmp.Compare(a, b))
-	})
-	for i, k := range keys {
-		keys[i] = fmt.Sprintf("%dx %s", c.errors[k], k)
-	}
-	return keys
+	return maps.Clone(c.errors)
 }
 
 // maxErrors is how many different errors are told apart.

@@ -174,8 +174,8 @@ func TestARealGateKeepsItsPromisesToTwoHundredVisitors(t *testing.T) {
 		x := r.Lookup(m).Select(metric.Tags{})
 		t.Logf("%-20s %d: median %.1f p99 %.1f max %.1f", m, x.Samples, x.Med, x.P(99), x.Max)
 	}
-	for _, e := range r.crowd.Errors() {
-		t.Error(e)
+	for what, n := range r.crowd.Errors() {
+		t.Errorf("%dx %s", n, what)
 	}
 	for _, f := range v.Findings {
 		t.Error(f)

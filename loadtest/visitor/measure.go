@@ -10,8 +10,6 @@ import (
 
 // Names of what visitors measure beside k6's own.
 const (
-	// TLSHandshaking is k6's, a Trend.
-	TLSHandshaking = "http_req_tls_handshaking"
 	// JoinDuration is a Trend: from when a visitor was due to the answer that gave
 	// them a place or let them in, whatever held them up.
 	JoinDuration = "join_duration"
@@ -27,6 +25,18 @@ const (
 	LeftShop = "sluice_left"      // Counter: visitors who were inside and went, tagged how: left, released, vanished, expelled
 	GaveUp   = "sluice_abandoned" // Counter: visitors who walked away while waiting, for good
 )
+
+// Define makes the metrics known, so that a threshold or a summary finds them even
+// where nobody came.
+func Define(r *metric.Registry) {
+	metric.Builtin(r)
+	for _, name := range []string{JoinDuration, WaitDuration, PollLateness} {
+		r.New(name, metric.Trend, metric.Time)
+	}
+	for _, name := range []string{Joined, LetIn, LeftShop, GaveUp} {
+		r.New(name, metric.Counter, metric.Default)
+	}
+}
 
 // step is what a request is for.
 type step uint8
@@ -76,23 +86,20 @@ type outcome struct {
 type ends struct{ requests, failed, duration, waiting, out, in *metric.Series }
 
 func newGauges(r *metric.Registry, tags metric.Tags) *gauges {
-	metric.Builtin(r)
-	trend := func(name string, t metric.Tags) *metric.Series { return r.New(name, metric.Trend, metric.Time).With(t) }
-	count := func(name string, t metric.Tags) *metric.Series {
-		return r.New(name, metric.Counter, metric.Default).With(t)
-	}
+	Define(r)
+	with := func(name string, t metric.Tags) *metric.Series { return r.Lookup(name).With(t) }
 	g := &gauges{
 		registry: r, tags: tags, outcome: make(map[outcome]*ends),
-		join: trend(JoinDuration, tags), wait: trend(WaitDuration, tags), late: trend(PollLateness, tags),
-		joined: count(Joined, tags), letIn: count(LetIn, tags), gaveUp: count(GaveUp, tags),
-		left: count(LeftShop, tags.With("how", "left")), released: count(LeftShop, tags.With("how", "released")),
-		vanished: count(LeftShop, tags.With("how", "vanished")), put: count(LeftShop, tags.With("how", "expelled")),
+		join: with(JoinDuration, tags), wait: with(WaitDuration, tags), late: with(PollLateness, tags),
+		joined: with(Joined, tags), letIn: with(LetIn, tags), gaveUp: with(GaveUp, tags),
+		left: with(LeftShop, tags.With("how", "left")), released: with(LeftShop, tags.With("how", "released")),
+		vanished: with(LeftShop, tags.With("how", "vanished")), put: with(LeftShop, tags.With("how", "expelled")),
 	}
 	for s := range numSteps {
 		t := tags.With("step", s.String())
 		g.parts[s] = parts{
-			trend(metric.HTTPReqBlocked, t), trend(metric.HTTPReqConnecting, t), trend(TLSHandshaking, t),
-			trend(metric.HTTPReqSending, t), trend(metric.HTTPReqReceiving, t),
+			with(metric.HTTPReqBlocked, t), with(metric.HTTPReqConnecting, t), with(metric.HTTPReqTLS, t),
+			with(metric.HTTPReqSending, t), with(metric.HTTPReqReceiving, t),
 		}
 	}
 	return g

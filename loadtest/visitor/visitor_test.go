@@ -509,8 +509,8 @@ func TestAGateThatIsGoneIsAFailureAndIsAskedAgain(t *testing.T) {
 	if r.failed() != 1 || r.sum(metric.HTTPReqs, "step", "poll", "status", "0") != 1 {
 		t.Errorf("%v failed", r.failed())
 	}
-	if e := r.crowd.Errors(); len(e) != 1 || e[0] != "1x poll: unexpected EOF" {
-		t.Errorf("%q", e)
+	if e := r.crowd.Errors(); len(e) != 1 || e["poll: unexpected EOF"] != 1 {
+		t.Errorf("%v", e)
 	}
 	if gap := f.questions()[2].at.Sub(f.questions()[1].at); gap < time.Second {
 		t.Errorf("asked again after %v", gap)
@@ -637,6 +637,6 @@ func TestFiveThousandWaitingVisitorsAreSmall(t *testing.T) {
 	cancel()
 	all.Wait()
 	if failed := reg.Lookup(metric.HTTPReqFailed).Select(metric.Tags{}); failed.Passes != 0 {
-		t.Errorf("%d requests failed: %q", failed.Passes, c.Errors())
+		t.Errorf("%d requests failed: %v", failed.Passes, c.Errors())
 	}
 }
