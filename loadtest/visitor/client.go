@@ -44,7 +44,8 @@ func (c *client) close() {
 	c.crowd.releaseConn()
 }
 
-// timings are how long the parts of a request took, as k6 splits them.
+// timings are how long the parts of a request took, as k6 splits them: a request is
+// blocked until it has a connection, which includes connecting and handshaking.
 type timings struct {
 	began                                                         time.Time // before waiting for a connection
 	sent                                                          time.Time // began to be written
@@ -155,7 +156,6 @@ func (c *client) open(ctx context.Context, to int, a *answer) error {
 		return err
 	}
 	connect := time.Now()
-	a.blocked = connect.Sub(start)
 	t := &c.crowd.targets[to]
 	d := net.Dialer{Timeout: c.crowd.journey.Timeouts.Connect, KeepAlive: -1}
 	dialCtx := ctx
@@ -177,6 +177,7 @@ func (c *client) open(ctx context.Context, to int, a *answer) error {
 		c.crowd.releaseConn()
 		return fmt.Errorf("connect to %s: %w", t.name, err)
 	}
+	a.blocked = time.Since(start)
 	c.conn, c.target, c.used = conn, to, false
 	return nil
 }
@@ -224,11 +225,12 @@ func (c *client) exchange(ctx context.Context, timeout time.Duration, x *exchang
 	written := time.Now()
 	a.sending = written.Sub(a.sent)
 	x.in.Reset(conn)
-	if _, err := x.in.Peek(1); err != nil {
+	_, err = x.in.Peek(1)
+	first := time.Now()
+	a.waiting = first.Sub(written) // for nothing, too
+	if err != nil {
 		return noEOF(err)
 	}
-	first := time.Now()
-	a.waiting = first.Sub(written)
 	err = x.read()
 	a.done = time.Now()
 	a.receiving = a.done.Sub(first)

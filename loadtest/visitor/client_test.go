@@ -196,13 +196,53 @@ func TestAGateIsVisitedOverTLS(t *testing.T) {
 		}
 		v := c.newVisitor(rand.New(rand.NewPCG(1, 1)))
 		_, err = v.navigate(t.Context(), stepPage)
-		v.client.close()
 		if insecure != (err == nil) {
 			t.Errorf("insecure %v: %v", insecure, err)
 		}
-		if n := reg.Lookup(metric.HTTPReqTLS).Select(metric.Tags{}).Samples; insecure && n != 1 {
-			t.Errorf("%d handshakes", n)
+		if !insecure {
+			continue
 		}
+		of := func(name string) metric.Values { return reg.Lookup(name).Select(metric.Tags{}) }
+		blocked, connecting, handshaking := of(metric.HTTPReqBlocked), of(metric.HTTPReqConnecting), of(metric.HTTPReqTLS)
+		if handshaking.Samples != 1 || handshaking.Max == 0 {
+			t.Errorf("%d handshakes, of %v ms", handshaking.Samples, handshaking.Max)
+		}
+		if blocked.Max < connecting.Max+handshaking.Max {
+			t.Errorf("blocked for %v ms, which are to include %v ms of connecting and %v ms of handshaking", blocked.Max, connecting.Max, handshaking.Max)
+		}
+		if _, err = v.navigate(t.Context(), stepPage); err != nil {
+			t.Error(err)
+		}
+		if handshaking = of(metric.HTTPReqTLS); handshaking.Samples != 2 || handshaking.Min != 0 {
+			t.Errorf("%d handshakes, the shortest of %v ms, after a request that needed none", handshaking.Samples, handshaking.Min)
+		}
+		v.client.close()
+	}
+}
+
+func TestWhoWaitsInVainHasWaited(t *testing.T) {
+	t.Parallel()
+	over := make(chan struct{})
+	f := newFake(t, func(q *question) string {
+		<-over
+		return ""
+	})
+	t.Cleanup(func() { close(over) }) // before the fake waits for its answers
+	j := hurried()
+	j.Timeouts.Page = 50 * time.Millisecond
+	reg := metric.NewRegistry()
+	c, err := New(Config{Targets: []string{f.addr}, Room: "drop", Path: "/drop/", Journey: j, Metrics: reg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := c.newVisitor(rand.New(rand.NewPCG(1, 1)))
+	if _, err := v.navigate(t.Context(), stepJoin); !isTimeout(err) {
+		t.Errorf("%v, want a timeout", err)
+	}
+	// The deadline counts from when the request began to be sent.
+	duration, waiting := reg.Lookup(metric.HTTPReqDuration).Select(metric.Tags{}), reg.Lookup(metric.HTTPReqWaiting).Select(metric.Tags{})
+	if duration.Samples != 1 || duration.Max < 50 || waiting.Max == 0 {
+		t.Errorf("%d requests took %v ms, of them %v waiting, although nobody answered for 50", duration.Samples, duration.Max, waiting.Max)
 	}
 }
 

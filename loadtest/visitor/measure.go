@@ -132,9 +132,7 @@ func (g *gauges) request(s step, a *answer, state string, failed bool) {
 	p := &g.parts[s]
 	p.blocked.Time(a.blocked)
 	p.connecting.Time(a.connecting)
-	if a.handshaking > 0 {
-		p.handshaking.Time(a.handshaking)
-	}
+	p.handshaking.Time(a.handshaking)
 	e := g.ends(outcome{s, int16(a.status), state})
 	e.requests.Add(1)
 	e.out.Add(float64(a.out))
