@@ -16,10 +16,22 @@ type heldPolls struct {
 	set map[*heldPoll]struct{}
 }
 
+// heldPoll is held by the goroutine of its request, which lends it to a tick for as
+// long as that asks the store about it: until the tick gives it back, the request is
+// not answered, so that its connection may be looked at, and nobody is let in
+// without being told.
 type heldPoll struct {
 	arrival Arrival
 	alive   func() bool // nil: unknown
-	result  chan Standing
+	result  chan heldResult
+
+	lent bool // to a tick
+	late bool // its time was over while it was lent
+}
+
+type heldResult struct {
+	standing Standing
+	in       bool // else the visitor still waits
 }
 
 func (h *heldPolls) init() { h.set = make(map[*heldPoll]struct{}) }
@@ -34,19 +46,27 @@ func (h *heldPolls) add(p *heldPoll, limit int) bool {
 	return true
 }
 
-func (h *heldPolls) remove(p *heldPoll) {
+// giveUp is for a poll whose time is over. It is false for one that is lent: that
+// gets a result soon.
+func (h *heldPolls) giveUp(p *heldPoll) bool {
 	h.mu.Lock()
+	defer h.mu.Unlock()
+	if p.lent {
+		p.late = true
+		return false
+	}
 	delete(h.set, p)
-	h.mu.Unlock()
+	return true
 }
 
-// upTo returns the polls of visitors whose place is not after the front, in order
-// of place.
-func (h *heldPolls) upTo(front Time) []*heldPoll {
+// lend returns the polls of visitors whose place is not after the front, in order
+// of place. Each is to be given back or ended.
+func (h *heldPolls) lend(front Time) []*heldPoll {
 	h.mu.Lock()
 	var due []*heldPoll
 	for p := range h.set {
 		if p.arrival.Place <= front {
+			p.lent = true
 			due = append(due, p)
 		}
 	}
@@ -55,10 +75,29 @@ func (h *heldPolls) upTo(front Time) []*heldPoll {
 	return due
 }
 
-// hold keeps a poll back until its visitor is let in, or for heldFor. ok is false
+// giveBack is for a lent poll whose visitor still waits.
+func (h *heldPolls) giveBack(p *heldPoll) {
+	h.mu.Lock()
+	p.lent = false
+	late := p.late
+	h.mu.Unlock()
+	if late {
+		h.end(p, heldResult{})
+	}
+}
+
+// end answers a lent poll.
+func (h *heldPolls) end(p *heldPoll, r heldResult) {
+	h.mu.Lock()
+	delete(h.set, p)
+	h.mu.Unlock()
+	p.result <- r
+}
+
+// hold keeps a poll back until its visitor is let in, or for heldFor. in is false
 // when the visitor still waits.
-func (l *Line) hold(a Arrival, alive func() bool) (s Standing, ok bool) {
-	p := &heldPoll{arrival: a, alive: alive, result: make(chan Standing, 1)}
+func (l *Line) hold(a Arrival, alive func() bool) (s Standing, in bool) {
+	p := &heldPoll{arrival: a, alive: alive, result: make(chan heldResult, 1)}
 	if !l.held.add(p, l.maxHeld) {
 		return s, false
 	}
@@ -66,45 +105,43 @@ func (l *Line) hold(a Arrival, alive func() bool) (s Standing, ok bool) {
 	timer := time.NewTimer(heldFor)
 	defer timer.Stop()
 	select {
-	case s = <-p.result:
-		return s, true
+	case r := <-p.result:
+		return r.standing, r.in
 	case <-timer.C:
 	}
-	l.held.remove(p)
-	select {
-	case s = <-p.result: // let in just now
-		return s, true
-	default:
+	if l.held.giveUp(p) {
 		return s, false
 	}
+	r := <-p.result
+	return r.standing, r.in
 }
 
 // answerHeld asks for the held visitors who may have been called, and answers
 // those who were, in order of place.
 func (l *Line) answerHeld(front Time) {
-	due := l.held.upTo(front)
-	due = slices.DeleteFunc(due, func(p *heldPoll) bool {
+	due := slices.DeleteFunc(l.held.lend(front), func(p *heldPoll) bool {
 		if p.alive == nil || p.alive() {
 			return false
 		}
-		l.held.remove(p) // went away while held: takes no slot
+		l.held.end(p, heldResult{}) // went away while held: takes no slot
 		return true
 	})
 	var in []Arrival
 	var out []Standing
+	var err error
 	for batch := range batches(due) {
-		in, out = in[:0], out[:0]
-		for _, p := range batch {
-			in = append(in, p.arrival)
-		}
-		var err error
-		if out, err = l.sendEnter(in, out); err != nil {
-			return
+		if err == nil {
+			in, out = in[:0], out[:0]
+			for _, p := range batch {
+				in = append(in, p.arrival)
+			}
+			out, err = l.sendEnter(in, out)
 		}
 		for i, p := range batch {
-			if out[i].State != Waiting {
-				l.held.remove(p)
-				p.result <- out[i]
+			if err != nil || out[i].State == Waiting {
+				l.held.giveBack(p)
+			} else {
+				l.held.end(p, heldResult{out[i], true})
 			}
 		}
 	}

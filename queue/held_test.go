@@ -195,6 +195,33 @@ func TestWhoWentAwayWhileHeldTakesNoSlot(t *testing.T) {
 	})
 }
 
+func TestAPollIsNotAnsweredWhileItsConnectionIsLookedAt(t *testing.T) {
+	at(t, 1, perSecond(1), func(t *testing.T, s *site) {
+		g := s.gates[0]
+		s.line(g, 1)
+		v := s.line(g, 1)[0]
+		var looks, looking atomic.Int64
+		look := func() bool { // longer than a poll is held
+			looks.Add(1)
+			looking.Add(1)
+			defer looking.Add(-1)
+			time.Sleep(5 * time.Second)
+			return true
+		}
+		a := g.Poll(v.id, v.place, true, look)
+		if n := looks.Load(); n != 1 || looking.Load() != 0 {
+			t.Errorf("%d looks at the connection, %d of them when the answer was given", n, looking.Load())
+		}
+		if a.State != queue.Admitted {
+			t.Errorf("whose slot was taken is told %+v", a)
+		}
+		time.Sleep(5 * time.Second)
+		if n := looks.Load(); n != 1 || g.Held() != 0 {
+			t.Errorf("%d looks, the last ones after the answer; %d polls are held", n, g.Held())
+		}
+	})
+}
+
 func TestTwoTabsOfOneVisitorAreLetInOnOneSlot(t *testing.T) {
 	at(t, 2, perSecond(1), func(t *testing.T, s *site) {
 		s.line(s.gates[0], 1)
