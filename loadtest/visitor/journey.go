@@ -386,6 +386,8 @@ func (d *decoder) span(out *Span) setter {
 			d.duration(&x, 0)(n, key)
 			if len(d.problems) == before {
 				*out = Span{Min: x, Max: x}
+			} else {
+				d.problems[len(d.problems)-1].Message += ", nor {min: 1s, max: 3s}"
 			}
 			return
 		}
