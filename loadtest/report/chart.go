@@ -100,7 +100,7 @@ const (
 	letters = 13
 
 	wideWidth, wideHeight     = 760, 240
-	narrowWidth, narrowHeight = 340, 220
+	narrowWidth, narrowHeight = 300, 210
 )
 
 // draw returns both pictures.

@@ -46,7 +46,7 @@ func charts(d *Data, t *timeline) ([]chart, error) {
 		Note: "Everybody who was given a place or let in on the spot, when they had that answer.",
 	}, plot{lines: lines})
 
-	text = "Nobody had to wait at the end of any second."
+	text = "Nobody was in line at the end of any second."
 	if most, second := peak(t.waiting); most > 0 {
 		text = fmt.Sprintf("At most %s waited (at %s); %s at the end.", people(int64(most)), at(second+1), n(t.waiting[t.length-1]))
 	}

@@ -333,7 +333,7 @@ func TestTheFirstSentenceSaysWhetherItHeld(t *testing.T) {
 			d.Interrupted = true
 			return d
 		}, "cut", "Interrupted: sale.yaml", []string{
-			"! Interrupted The run was stopped by hand before its script was over. Until then: 110 people came",
+			"! Interrupted The run was stopped before its script was over. Until then: 110 people came",
 		}},
 		{"interrupted, and crossed until then", func() Data {
 			d := sale()
@@ -351,6 +351,11 @@ func TestTheFirstSentenceSaysWhetherItHeld(t *testing.T) {
 		}, "failed", "It did not hold: sale.yaml", []string{
 			"The run was ended early by a threshold: time until the answer was there (step:join), 99 % of them within: 340 ms, and should be below 200 ms.",
 		}},
+		{"some could not be started", func() Data {
+			d := good()
+			d.add(metric.DroppedIterations, 1, 1500)
+			return d
+		}, "held", "It held: sale.yaml", []string{"1,500 visitors were due and could not be started"}},
 		{"nobody came", func() Data { return quiet(2 * time.Second) }, "cut", "It shows nothing: sale.yaml", []string{
 			"! It shows nothing Nobody came in 2 s. The script sets no thresholds.",
 		}},

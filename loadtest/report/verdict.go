@@ -91,7 +91,7 @@ func newOutcome(d *Data, c crowd, ps []promise) outcome {
 	switch {
 	case d.Interrupted:
 		o.Class, o.Sign, o.Word = "cut", "!", "Interrupted"
-		said = "The run was stopped by hand before its script was over. Until then: " + said
+		said = "The run was stopped before its script was over. Until then: " + said
 		if len(o.Reasons) > 0 {
 			o.Class, o.Sign, o.Word = "failed", "✗", "Interrupted, and it did not hold"
 		}
@@ -122,6 +122,9 @@ func newOutcome(d *Data, c crowd, ps []promise) outcome {
 			note += fmt.Sprintf(", %d of %d %s not judged", judgedToo, len(ps), was(int64(judgedToo)))
 		}
 		notes = append(notes, note+".")
+	}
+	if n := int64(values(d.Registry, metric.DroppedIterations).Count); n > 0 {
+		notes = append(notes, fmt.Sprintf("%s due and could not be started, since the rehearsal had too few virtual users.", capital(plural(n, "visitor was", "visitors were"))))
 	}
 	o.Note = strings.Join(notes, " ")
 	return o
@@ -250,6 +253,9 @@ func judged(d *Data) []string {
 
 // limit tells the room's.
 func limit(d *Data) string {
+	if d.Limits.Burst <= 0 {
+		return number(d.Limits.Rate) + " per second"
+	}
 	return fmt.Sprintf("%s per second and %s at once", number(d.Limits.Rate), number(d.Limits.Burst))
 }
 
