@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"math"
 	"net"
@@ -277,6 +278,9 @@ func TestOverAWayBytesArriveWholeAndLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
 	sent := bytes.Repeat([]byte("0123456789"), 100_000)
 	began := time.Now()
 	if _, err := c.Write(sent); err != nil {
@@ -306,8 +310,11 @@ func TestAWayThatIsClosedLeavesNothingOpen(t *testing.T) {
 	defer far.Close()
 	w.Close() // returns only when all its goroutines have
 	for _, c := range []net.Conn{near, far} {
-		if n, err := c.Read(make([]byte, 1)); err == nil {
-			t.Errorf("%d bytes came from a way that is closed", n)
+		if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%d bytes came over a way that is closed: %v", n, err)
 		}
 	}
 }

@@ -18,6 +18,7 @@ type measured struct {
 	failed     float64 // requests
 	joined     float64
 	admitted   float64
+	waited     float64 // p95 of wait_duration, milliseconds
 	sent       float64 // bytes
 	received   float64
 	cpu        time.Duration
@@ -63,5 +64,6 @@ func read(data []byte) (m measured, err error) {
 	m.sent, m.received = must("data_sent", "count"), must("data_received", "count")
 	m.dropped = may("dropped_iterations")
 	m.joined, m.admitted = may("sluice_joined"), may("sluice_admitted")
+	m.waited = summary.Metrics["wait_duration"].Values["p(95)"]
 	return m, err
 }

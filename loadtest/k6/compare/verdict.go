@@ -70,6 +70,7 @@ func newVerdict(rounds []round, within float64) *verdict {
 	add("visitors", "iterations", true, false, func(m *measured) float64 { return m.iterations })
 	add("visitors", "joined", true, false, func(m *measured) float64 { return m.joined })
 	add("visitors", "admitted", true, false, func(m *measured) float64 { return m.admitted })
+	add("visitors", "wait p95", false, true, func(m *measured) float64 { return m.waited })
 	add("visitors", "dropped", false, false, func(m *measured) float64 { return m.dropped })
 	add("bytes", "sent", false, false, func(m *measured) float64 { return m.sent })
 	add("bytes", "received", false, false, func(m *measured) float64 { return m.received })
