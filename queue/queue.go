@@ -100,7 +100,9 @@ const MaxLate = 2 * time.Second
 // Standing is the store's answer to one Arrival.
 type Standing struct {
 	State State
-	Place Time  // the place the store keeps; 0 when there is none
+	// Place is the place the store keeps; 0 when there is none. A presence mark of
+	// somebody in line (no Newcomer, no Claim) may be answered with its own.
+	Place Time
 	Rank  int64 // present visitors before this one; -1 unknown. Only for Waiting
 	// Called is when the visitor was called, Until the latest instant that a pass
 	// may be valid to. Only for Admitted.

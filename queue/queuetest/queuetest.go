@@ -38,6 +38,8 @@ func Run(t *testing.T, open Open) {
 	t.Run("renewals", func(t *testing.T) { renewals(t, still(open)) })
 	t.Run("departures", func(t *testing.T) { departures(t, open) })
 	t.Run("absence", func(t *testing.T) { absence(t, open) })
+	t.Run("marks", func(t *testing.T) { marks(t, open) })
+	t.Run("crowds", func(t *testing.T) { crowds(t, open) })
 	t.Run("clock", func(t *testing.T) { clocks(t, open) })
 	t.Run("snapshot", func(t *testing.T) { snapshots(t, open) })
 	t.Run("batches", func(t *testing.T) { batches(t, open) })

@@ -12,8 +12,10 @@ func roomKeys(prefix, room string) *keys {
 	base := prefix + ":{" + room + "}:"
 	k := &keys{}
 	for _, name := range []string{
-		"meta", "waiting", "present", "away", "called", "active", "since", "left",
-		"used", // and used:<minute>, named by the script
+		"meta", "waiting", "present",
+		"agenda", // and agenda:<slice>, named by the scripts
+		"soon", "away", "called", "active", "since", "left",
+		"used", // and used:<minute>, likewise
 		"ladder", "overrides",
 	} {
 		k.all = append(k.all, base+name)

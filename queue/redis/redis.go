@@ -71,33 +71,20 @@ func (s *Store) Close() error { return s.client.Close() }
 
 // Enter implements queue.Store.
 func (s *Store) Enter(ctx context.Context, c *queue.Call, in []queue.Arrival, out []queue.Standing) ([]queue.Standing, queue.Moment, error) {
-	const fields = 6
-	a := s.args(c, 4*len(in))
+	marks := true
+	items := make([]byte, 0, arrivalSize*len(in))
 	for i := range in {
-		v := &in[i]
-		a.id(v.ID)
-		a.number(int64(v.Place))
-		a.number(int64(v.Deadline))
-		a.number(flags(v.Newcomer, v.Again, v.Join, v.Claim))
+		marks = marks && isMark(&in[i])
+		items = appendArrival(items, &in[i])
 	}
-	r, err := s.run(ctx, "enter", enterScript, c.Room, a, fields*len(in))
+	a := s.args(c, 2)
+	a.list = append(a.list, items)
+	a.number(flags(marks))
+	r, err := s.run(ctx, "enter", enterScript, c.Room, a)
 	if err != nil {
 		return out, queue.Moment{}, err
 	}
-	for row := r[2:]; len(row) > 0; row = row[fields:] {
-		out = append(out, queue.Standing{
-			State:       queue.State(row[0]),
-			Place:       queue.Time(row[1]),
-			Rank:        row[2],
-			Called:      queue.Time(row[3]),
-			Until:       queue.Time(row[4]),
-			Joined:      row[5]&1 != 0,
-			Claimed:     row[5]&2 != 0,
-			Provisional: row[5]&4 != 0,
-			Restored:    row[5]&8 != 0,
-		})
-	}
-	return out, moment(r), nil
+	return standings(c, in, marks, r[2:], out), moment(r), nil
 }
 
 // Renew implements queue.Store.
@@ -113,10 +100,11 @@ func (s *Store) Renew(ctx context.Context, c *queue.Call, in []queue.Visit, out 
 		a.number(int64(v.At))
 		a.number(v.Extend.Microseconds())
 	}
-	r, err := s.run(ctx, "renew", renewScript, c.Room, a, fields*len(in))
+	r, err := s.run(ctx, "renew", renewScript, c.Room, a)
 	if err != nil {
 		return out, queue.Moment{}, err
 	}
+	mustHave("renew", r, fields*len(in))
 	for row := r[2:]; len(row) > 0; row = row[fields:] {
 		out = append(out, queue.Renewal{
 			Until:     queue.Time(row[0]),
@@ -138,10 +126,11 @@ func (s *Store) Leave(ctx context.Context, c *queue.Call, in []queue.Departure, 
 		a.number(int64(v.Place))
 		a.number(int64(v.Until))
 	}
-	r, err := s.run(ctx, "leave", leaveScript, c.Room, a, len(in))
+	r, err := s.run(ctx, "leave", leaveScript, c.Room, a)
 	if err != nil {
 		return out, queue.Moment{}, err
 	}
+	mustHave("leave", r, len(in))
 	for _, freed := range r[2:] {
 		out = append(out, queue.Departed{Slot: freed == 1, Place: freed == 2})
 	}
@@ -247,16 +236,23 @@ func parseLadder(text string) (queue.Ladder, error) {
 	return l, nil
 }
 
-// run sends one script call and checks the shape of its answer.
-func (s *Store) run(ctx context.Context, op string, script *redis.Script, room string, a *args, want int) ([]int64, error) {
+// run sends one script call.
+func (s *Store) run(ctx context.Context, op string, script *redis.Script, room string, a *args) ([]int64, error) {
 	r, err := script.Run(ctx, s.client, s.roomKeys(room).all, a.list...).Int64Slice()
 	if err != nil {
 		return nil, unavailable(op, room, err)
 	}
-	if len(r) != want+2 {
-		panic(fmt.Sprintf("BUG: %s answered %d fields, not %d", op, len(r), want+2))
+	if len(r) < 2 {
+		panic(fmt.Sprintf("BUG: %s answered %d fields", op, len(r)))
 	}
 	return r, nil
+}
+
+// mustHave checks the shape of an answer.
+func mustHave(op string, r []int64, fields int) {
+	if len(r) != fields+2 {
+		panic(fmt.Sprintf("BUG: %s answered %d fields, not %d", op, len(r), fields+2))
+	}
 }
 
 func moment(r []int64) queue.Moment {

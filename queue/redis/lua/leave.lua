@@ -15,7 +15,7 @@ for i = first_item, #ARGV, 3 do
     call('HDEL', since, id)
     freed = 1
   elseif call('ZREM', waiting, id) == 1 then
-    call('ZREM', present, id)
+    call('HDEL', present, id)
     freed = 2
   elseif call('ZREM', away, id) == 1 then
     freed = 2

@@ -25,7 +25,7 @@ local function seat(id, place, called_at, promised)
   end
   local done = RESTORED
   if call('ZREM', waiting, id) == 1 then
-    call('ZREM', present, id)
+    call('HDEL', present, id)
     done = CLAIMED
   elseif call('ZREM', away, id) == 1 then
     done = CLAIMED

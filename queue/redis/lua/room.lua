@@ -5,17 +5,20 @@
 --
 -- KEYS[1]   meta      HASH    time, wall, generation; units, at, perhour, burst; last, front, calls; ladder_at
 -- KEYS[2]   waiting   ZSET    id -> place: the line, present visitors only
--- KEYS[3]   present   ZSET    id -> until when a waiting visitor counts as present
--- KEYS[4]   away      ZSET    id -> until when an absent visitor's place is kept
--- KEYS[5]   called    ZSET    id -> until when the slot waits for the visitor
--- KEYS[6]   active    ZSET    id -> end of the slot
--- KEYS[7]   since     HASH    id -> when called, for the called and the active; behind a blank the place of
+-- KEYS[3]   present   HASH    id -> until when a visitor counts as present, 8 bytes: of those waiting, all of them
+-- KEYS[4]   agenda    ZSET    slice of time -> itself, of the slices in which visitors are to be looked at;
+--                             who they are is in the LIST agenda:<slice>, see look_at
+-- KEYS[5]   soon      ZSET    id -> until when present, of visitors who may be absent before their slice ends
+-- KEYS[6]   away      ZSET    id -> until when an absent visitor's place is kept
+-- KEYS[7]   called    ZSET    id -> until when the slot waits for the visitor
+-- KEYS[8]   active    ZSET    id -> end of the slot
+-- KEYS[9]   since     HASH    id -> when called, for the called and the active; behind a blank the place of
 --                             one let in on the spot, who has no ticket to tell it
--- KEYS[8]   left      ZSET    id -> until when it is remembered that the visitor left
--- KEYS[9]   used      ZSET    minute -> until when the used tickets of places in that minute are remembered;
+-- KEYS[10]  left      ZSET    id -> until when it is remembered that the visitor left
+-- KEYS[11]  used      ZSET    minute -> until when the used tickets of places in that minute are remembered;
 --                             each minute's tickets are in the HASH used:<minute>, see use_up
--- KEYS[10]  ladder    STRING  places at fixed ranks, the latest place given first
--- KEYS[11]  overrides HASH    version, keys
+-- KEYS[12]  ladder    STRING  places at fixed ranks, the latest place given first
+-- KEYS[13]  overrides HASH    version, keys
 --
 -- ARGV[1]   now, microseconds; empty: the clock of the server
 -- ARGV[2]   latest room time the gate was told; ARGV[3] its generation; ARGV[4] its version of the overrides
@@ -23,8 +26,9 @@
 -- ARGV[10]  session; [11] max_session, 0 none; [12] claim_within; [13] claim margin; [14] keep_place;
 -- ARGV[15]  how long used tickets are remembered
 -- ARGV[16..] items of the operation
-local meta, waiting, present, away, called = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local active, since, left, used, ladder, overrides = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local meta, waiting, present, agenda, soon, away = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local called, active, since, left, used = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local ladder, overrides = KEYS[12], KEYS[13]
 local told, version, mode = tonumber(ARGV[2]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local max_active, max_waiting = tonumber(ARGV[8]), tonumber(ARGV[9])
 local session, max_session = tonumber(ARGV[10]), tonumber(ARGV[11])
@@ -37,9 +41,11 @@ local VISITOR = 3600000                     -- queue.visitorUnits
 local SLOT_MARGIN = 10000000                -- queue.SlotMargin
 local MAX_STEP = 10000000                   -- most that room time moves between two calls
 local MAX_WORK = 1000                       -- most that one tick ends, moves and calls, each
+local SLICE, PART = 1000000, 250            -- of the agenda: its time, and most ids in one string
 
 local call = redis.call
 local floor, max, min = math.floor, math.max, math.min
+local sub, byte = string.sub, string.byte
 
 -- Room time.
 local wall
@@ -116,6 +122,45 @@ local function called_since(id)
   if not note then return nil end
   local at_text, place = string.match(note, '^(%d+) ?(%d*)$')
   return tonumber(at_text), tonumber(place)
+end
+
+-- instant reads 8 bytes, the highest first. The first of them is 0.
+local function instant(bytes, from)
+  local a, b, c, d, e, f, g = byte(bytes, from + 1, from + 7)
+  return (((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f) * 256 + g
+end
+
+-- The agenda: when to look whether a visitor in line is still present. A mark writes
+-- the new deadline and nothing else; whoever is looked at and was marked since is
+-- looked at again when the new deadline comes. Nobody's deadline moves earlier while
+-- they are in line, so no look comes too late. An order of all deadlines would have
+-- to be kept by every mark, which costs three times as much where a million wait.
+local to_note, slices = {}, {}
+local function look_at(id, till)
+  local slice = floor(till / SLICE)
+  local ids = to_note[slice]
+  if ids then
+    ids[#ids + 1] = id
+  else
+    to_note[slice] = {id}
+    slices[#slices + 1] = slice
+  end
+end
+
+-- note writes down who is to be looked at.
+local function note()
+  if #slices == 0 then return end
+  local args = {}
+  for i = 1, #slices do
+    local slice = slices[i]
+    local ids = to_note[slice]
+    for from = 1, #ids, PART do
+      call('RPUSH', agenda .. ':' .. slice, table.concat(ids, '', from, min(from + PART - 1, #ids)))
+    end
+    args[2 * i - 1], args[2 * i] = slice, slice
+  end
+  call('ZADD', agenda, unpack(args))
+  to_note, slices = {}, {}
 end
 
 -- Used tickets: 8-byte ids strung together, in a field for each of 1024 parts of

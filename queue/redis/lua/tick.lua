@@ -4,6 +4,9 @@
 -- more, called by this tick, no-shows, abandoned, ended, ladder, version and keys of the overrides}.
 local LADDER_AGE = 200000
 local DENSE = 64 -- queue.denseRungs
+local MAX_SLICES = 100 -- most of the agenda's in one tick
+local MAX_PARTS = 16 -- of a slice, each of PART visitors or fewer, taken at once
+local MAX_LOOKS = 2000 -- most visitors by the agenda in one tick; a thousand take Redis a millisecond
 
 local more = 0
 local no_shows, abandoned, ended, called_now = 0, 0, 0, 0
@@ -34,9 +37,67 @@ if #gone > 0 then call('HDEL', since, unpack(gone)) end
 go_away(gone)
 no_shows = #gone
 
-gone = due(present)
-if #gone > 0 then call('ZREM', waiting, unpack(gone)) end
-go_away(gone)
+-- look at visitors in line whose time to be present may be over.
+local slice_now = floor(now / SLICE)
+local function look(ids)
+  if #ids == 0 then return end
+  local marks = call('HMGET', present, unpack(ids))
+  local absent, near, seen = {}, {}, {}
+  for i = 1, #ids do
+    local id = ids[i]
+    if marks[i] and not seen[id] then -- else they left the line
+      seen[id] = true
+      local till = instant(marks[i], 1)
+      if till <= now then
+        absent[#absent + 1] = id
+      elseif till < (slice_now + 1) * SLICE then
+        near[#near + 1] = till
+        near[#near + 1] = id
+      else
+        look_at(id, till)
+      end
+    end
+  end
+  if #near > 0 then call('ZADD', soon, unpack(near)) end
+  if #absent > 0 then
+    call('ZREM', waiting, unpack(absent))
+    call('HDEL', present, unpack(absent))
+    go_away(absent)
+  end
+end
+
+look(due(soon))
+local looks, ids, count = 0, {}, 0
+local function look_at_all()
+  look(ids)
+  looks = looks + count
+  ids, count = {}, 0
+end
+local reached = call('ZRANGEBYSCORE', agenda, '-inf', slice_now, 'LIMIT', 0, MAX_SLICES)
+if #reached == MAX_SLICES then more = 1 end
+for i = 1, #reached do
+  local slice = reached[i]
+  local list = agenda .. ':' .. slice
+  local parts = looks < MAX_LOOKS and call('LPOP', list, MAX_PARTS)
+  while parts do
+    for k = 1, #parts do
+      local packed = parts[k]
+      for from = 1, #packed, 8 do
+        count = count + 1
+        ids[count] = sub(packed, from, from + 7)
+      end
+      if count >= MAX_WORK then look_at_all() end
+    end
+    parts = looks < MAX_LOOKS and call('LPOP', list, MAX_PARTS)
+  end
+  if looks >= MAX_LOOKS then
+    more = 1
+    break
+  end
+  call('ZREM', agenda, slice)
+end
+look_at_all()
+note()
 
 abandoned = #due(away)
 
@@ -64,11 +125,11 @@ while n > 0 do
   if #next_up == 0 then break end
   local ids = {}
   for i = 1, #next_up, 2 do ids[#ids + 1] = next_up[i] end
-  local marks = call('ZMSCORE', present, unpack(ids))
+  local marks = call('HMGET', present, unpack(ids))
   local absent, deadlines, calls_at = {}, {}, {}
   local called_at = now - now % 1000
   for i = 1, #ids do
-    local till = tonumber(marks[i] or 0)
+    local till = marks[i] and instant(marks[i], 1) or 0
     if till <= now then
       absent[#absent + 1] = ids[i]
     else
@@ -79,7 +140,7 @@ while n > 0 do
     end
   end
   call('ZREM', waiting, unpack(ids))
-  call('ZREM', present, unpack(ids))
+  call('HDEL', present, unpack(ids))
   go_away(absent)
   if #deadlines > 0 then
     call('ZADD', called, unpack(deadlines))
