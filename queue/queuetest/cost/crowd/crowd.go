@@ -1,0 +1,200 @@
+// Package crowd fills a room with visitors who poll as they are asked to, for
+// measurements of what a line costs its store.
+//
+// A filled room looks as if its visitors had waited for long: they poll in no order
+// of place, evenly spread over time, and each counts as present until somewhat after
+// the next poll. Nobody is called.
+package crowd
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/sluicegate/sluice/queue"
+)
+
+const (
+	// MarkBatch is how many presence marks a gate sends at once, JoinBatch how many
+	// newcomers: see queue.Line.
+	MarkBatch = 500
+	JoinBatch = 256
+)
+
+// Room is a filled room. Its methods are for one goroutine.
+type Room struct {
+	Store queue.Store
+	Call  queue.Call
+	every time.Duration // between two polls of one visitor
+	line  []queue.Arrival
+	next  int        // who polls next, and
+	at    queue.Time // when
+	out   []queue.Standing
+}
+
+// Fill puts n visitors in the line of a new room. Room time is moved past the time
+// that it takes.
+func Fill(ctx context.Context, store queue.Store, name string, n int) (*Room, error) {
+	s := queue.Defaults()
+	s.Rate = queue.Rate{N: 10, Per: queue.PerSecond}
+	s.Mode = queue.ModeHold
+	s = s.Fit()
+	r := &Room{Store: store, Call: queue.Call{Room: name, Settings: &s}, line: make([]queue.Arrival, n)}
+	if err := r.Tick(ctx, nil); err != nil {
+		return nil, err
+	}
+	begin := r.Call.Told.Add(time.Duration(n)*100*time.Microsecond + time.Second)
+	r.every = queue.PollAfter(0, int64(n), &s, 0.5)
+
+	// The store last looked after each when their deadline of then was over; they
+	// have polled since.
+	for from := 0; from < n; from += JoinBatch {
+		batch := r.line[from:min(from+JoinBatch, n)]
+		some := begin.Add(time.Duration(rand.Int64N(int64(queue.PresentUntil(0, r.every))+1)) * time.Microsecond)
+		for i := range batch {
+			seen := some.Add(rand.N(4 * time.Second))
+			batch[i] = queue.Arrival{
+				ID: queue.ID(rand.Uint64()), Place: r.Call.Told + queue.Time(i), Deadline: seen, Newcomer: true, Join: true,
+			}
+		}
+		if err := r.send(ctx, batch); err != nil {
+			return nil, err
+		}
+		for i := range batch {
+			batch[i].Place, batch[i].Newcomer, batch[i].Join = r.out[i].Place, false, false
+		}
+	}
+	r.Call.Told = begin
+	r.at = begin
+	rand.Shuffle(n, func(i, j int) { r.line[i], r.line[j] = r.line[j], r.line[i] })
+	for i := range r.line {
+		polled := begin.Add(-r.every + r.gap(i))
+		r.line[i].Deadline = r.deadline(polled)
+	}
+	for from := 0; from < n; from += MarkBatch {
+		if err := r.send(ctx, r.line[from:min(from+MarkBatch, n)]); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// Gate returns the same room seen by another gate, for newcomers: the line stays as
+// it was filled.
+func (r *Room) Gate() *Room {
+	other := *r
+	other.out = nil
+	return &other
+}
+
+// gap is the time in which so many polls come.
+func (r *Room) gap(polls int) time.Duration {
+	return time.Duration(float64(r.every) * float64(polls) / float64(len(r.line)))
+}
+
+// deadline is that of a visitor who polls at an instant.
+func (r *Room) deadline(at queue.Time) queue.Time {
+	return queue.PresentUntil(at, queue.PollAfter(0, int64(len(r.line)), r.Call.Settings, rand.Float64()))
+}
+
+// Waiting is how many there are.
+func (r *Room) Waiting() int { return len(r.line) }
+
+// PollsPerSecond is how many of them poll in a second.
+func (r *Room) PollsPerSecond() float64 { return float64(len(r.line)) / r.every.Seconds() }
+
+// Somebody returns the id and place of one in the line.
+func (r *Room) Somebody() (queue.ID, queue.Time) {
+	a := &r.line[rand.IntN(len(r.line))]
+	return a.ID, a.Place
+}
+
+// Marks returns the marks of the next n visitors who poll.
+func (r *Room) Marks(n int) []queue.Arrival {
+	marks := make([]queue.Arrival, n)
+	for i := range marks {
+		a := &r.line[r.next]
+		a.Deadline = r.deadline(r.at.Add(r.gap(i)))
+		marks[i] = *a
+		r.next = (r.next + 1) % len(r.line)
+	}
+	r.at = r.at.Add(r.gap(n))
+	return marks
+}
+
+// Due is how many have polled by an instant and are not marked yet.
+func (r *Room) Due(now queue.Time) int {
+	return max(0, int(now.Sub(r.at).Seconds()*r.PollsPerSecond()))
+}
+
+// Newcomers returns n visitors who asked for the first time, a moment ago.
+func (r *Room) Newcomers(n int) []queue.Arrival {
+	in := make([]queue.Arrival, n)
+	for i := range in {
+		in[i] = queue.Arrival{
+			ID: queue.ID(rand.Uint64()), Place: r.Call.Told - queue.Time(n-i), Deadline: r.deadline(r.Call.Told),
+			Newcomer: true, Join: true, Claim: true,
+		}
+	}
+	return in
+}
+
+// Enter sends visitors in batches.
+func (r *Room) Enter(ctx context.Context, in []queue.Arrival, batch int) error {
+	for from := 0; from < len(in); from += batch {
+		if err := r.send(ctx, in[from:min(from+batch, len(in))]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Room) send(ctx context.Context, in []queue.Arrival) error {
+	out, m, err := r.Store.Enter(ctx, &r.Call, in, r.out[:0])
+	r.out = out
+	if err != nil {
+		return err
+	}
+	for i := range out {
+		if out[i].State != queue.Waiting {
+			return fmt.Errorf("a visitor who waits is told %+v", out[i])
+		}
+	}
+	r.Call.Told, r.Call.Generation = max(r.Call.Told, m.Time), m.Generation
+	return nil
+}
+
+// Leave sends visitors away again.
+func (r *Room) Leave(ctx context.Context, in []queue.Arrival) error {
+	for from := 0; from < len(in); from += JoinBatch {
+		var gone []queue.Departure
+		for _, a := range in[from:min(from+JoinBatch, len(in))] {
+			gone = append(gone, queue.Departure{ID: a.ID, Place: a.Place})
+		}
+		if _, _, err := r.Store.Leave(ctx, &r.Call, gone, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Tick ticks until the store has nothing more to do. It fails when somebody went
+// absent.
+func (r *Room) Tick(ctx context.Context, s *queue.Snapshot) error {
+	var ticked queue.Snapshot
+	if s == nil {
+		s = &ticked
+	}
+	for s.More = true; s.More; {
+		var err error
+		if *s, err = r.Store.Tick(ctx, &r.Call); err != nil {
+			return err
+		}
+		if s.Away > 0 {
+			return fmt.Errorf("%d visitors who polled in time are absent", s.Away)
+		}
+		r.Call.Told, r.Call.Generation = max(r.Call.Told, s.Time), s.Generation
+	}
+	return nil
+}
