@@ -248,7 +248,8 @@ func (j *Judge) arrange() {
 		deadline := p.answered + presence(p.after)
 		for ; to < len(j.polls) && j.polls[to].who == j.polls[from].who; to++ {
 			q := &j.polls[to]
-			q.back = heard > 0 && q.sent > deadline
+			// Written down no later than it was answered, perhaps no sooner either.
+			q.back = heard > 0 && q.answered > deadline
 			if q.back || heard == 0 {
 				since = q.answered
 			}
@@ -503,9 +504,10 @@ type growth struct {
 	back          int64
 }
 
-// growths compares every position with the one before. Those who came back are
-// counted by offline queries: people in the order in which they came, and a tree
-// over the times at which somebody came back.
+// growths compares every position with the one before. Those who came back, or into
+// the line at a place before, may have done so at any time from when they asked
+// until they were known. They are counted by offline queries: people in the order in
+// which they came, and trees over when they asked and when they were known.
 func (j *Judge) growths() []growth {
 	type query struct {
 		growth
@@ -526,45 +528,48 @@ func (j *Judge) growths() []growth {
 		if is.position-was.position <= allowed {
 			continue
 		}
-		queries = append(queries, query{growth{before: i - 1, after: i}, is.who, was.sent - int64(known), is.answered, allowed})
+		queries = append(queries, query{growth{before: i - 1, after: i}, is.who, was.sent, is.answered, allowed})
 	}
 	if len(queries) == 0 {
 		return nil
 	}
-	type comeback struct{ came, at int64 }
+	type comeback struct{ came, asked, known int64 }
 	var backs []comeback
 	for i := range j.polls {
 		q := &j.polls[i]
 		if q.back {
-			backs = append(backs, comeback{j.people[q.who].sent, q.sent})
+			backs = append(backs, comeback{j.people[q.who].sent, q.sent, q.answered + int64(known)})
 		}
 	}
 	// Who came at the same time may have the place before and be written down after.
 	for i := range j.people {
 		if p := &j.people[i]; p.joined {
-			backs = append(backs, comeback{p.sent, p.answered - int64(known-written)})
+			backs = append(backs, comeback{p.sent, p.sent, p.answered + int64(written)})
 		}
 	}
-	times := make([]int64, len(backs))
-	for i, b := range backs {
-		times[i] = b.at
+	var asked, heard []int64
+	for _, b := range backs {
+		asked, heard = append(asked, b.asked), append(heard, b.known)
 	}
-	slices.Sort(times)
+	slices.Sort(asked)
+	slices.Sort(heard)
 	slices.SortFunc(backs, func(a, b comeback) int { return cmp.Compare(a.came, b.came) })
 	slices.SortFunc(queries, func(a, b query) int {
 		return cmp.Compare(j.people[a.who].answered, j.people[b.who].answered)
 	})
-	tree := make(sums, len(times)+1)
+	askedBefore, knownBefore := make(sums, len(backs)+1), make(sums, len(backs)+1)
 	next := 0
 	var out []growth
 	for _, q := range queries {
 		for ; next < len(backs) && backs[next].came < j.people[q.who].answered; next++ {
-			at, _ := slices.BinarySearch(times, backs[next].at)
-			tree.add(at)
+			at, _ := slices.BinarySearch(asked, backs[next].asked)
+			askedBefore.add(at)
+			at, _ = slices.BinarySearch(heard, backs[next].known)
+			knownBefore.add(at)
 		}
-		from, _ := slices.BinarySearch(times, q.from)
-		to, _ := slices.BinarySearch(times, q.to+1)
-		q.back = tree.below(to) - tree.below(from)
+		to, _ := slices.BinarySearch(asked, q.to+1)
+		from, _ := slices.BinarySearch(heard, q.from)
+		q.back = askedBefore.below(to) - knownBefore.below(from)
 		if j.polls[q.after].position-j.polls[q.before].position > q.allowed+q.back {
 			out = append(out, q.growth)
 		}

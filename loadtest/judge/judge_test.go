@@ -31,7 +31,9 @@ type someone struct {
 
 const took = 10
 
-func (p *someone) write(at int64, e Event) {
+func (p *someone) write(at int64, e Event) { p.writeSlow(at, took, e) }
+
+func (p *someone) writeSlow(at, took int64, e Event) {
 	e.Visitor = p.id
 	e.Sent, e.Answered = ms(at), ms(at+took)
 	p.h.log.Add(&e)
@@ -358,6 +360,47 @@ func TestVerdicts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What takes long may have been done at any time from its sending to its answer.
+func TestSlowAnswersAreInDoubtForTheAccused(t *testing.T) {
+	t.Run("who came before and had the answer late may have come into the line late", func(t *testing.T) {
+		for _, known := range []int64{1000, 9000} {
+			h := newHistory()
+			for range 5 {
+				p := &someone{h: h, id: h.log.Visitor()}
+				p.ticket = 1000 + p.id
+				p.writeSlow(0, known, Event{Kind: Joined, Ticket: p.ticket, Place: 1, After: 2e9})
+			}
+			ann := h.joins(500)
+			ann.refused(3000, 10)
+			ann.refused(5000, 15)
+			want := int64(0)
+			if known < 2000 { // all five were in the first position
+				want = 1
+			}
+			if v := h.judge(t, Options{}); v.PlacesLost != want {
+				t.Errorf("with answers after %d ms %d places were lost, want %d: %q", known, v.PlacesLost, want, v.Findings)
+			}
+		}
+	})
+	t.Run("whose poll was answered after they counted as absent may be passed over", func(t *testing.T) {
+		for _, slow := range []int64{100, 5000} {
+			h := newHistory()
+			ann := h.joins(0)
+			bob := h.joins(1000)
+			bob.in(4000, 4000) // while Ann's poll is on its way, or behind it
+			ann.writeSlow(2000, slow, Event{Kind: Refused, Ticket: ann.ticket, Position: 1, After: 2e9})
+			ann.refused(2000+slow+1950, 1)
+			want := int64(1)
+			if slow > 4000 {
+				want = 0
+			}
+			if v := h.judge(t, Options{}); v.Overtaken != want {
+				t.Errorf("with a poll of %d ms %d were overtaken, want %d: %q", slow, v.Overtaken, want, v.Findings)
+			}
+		}
+	})
 }
 
 func TestLogsOfSeveralProcessesAreJudgedTogether(t *testing.T) {

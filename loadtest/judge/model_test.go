@@ -151,15 +151,14 @@ func (j *Judge) modelGrowths() int64 {
 		if was.position > exactTo {
 			allowed = int64(float64(was.position) * j.o.Inexact)
 		}
-		from, to := was.sent-int64(known), is.answered
+		mayCount := func(asked, counted int64) bool { return counted >= was.sent && asked <= is.answered }
 		for _, b := range j.polls {
-			if b.back && b.sent >= from && b.sent <= to && j.people[b.who].sent < ann.answered {
+			if b.back && j.people[b.who].sent < ann.answered && mayCount(b.sent, b.answered+int64(known)) {
 				allowed++
 			}
 		}
 		for _, p := range j.people {
-			at := p.answered - int64(known-written)
-			if p.joined && p.sent < ann.answered && at >= from && at <= to {
+			if p.joined && p.sent < ann.answered && mayCount(p.sent, p.answered+int64(written)) {
 				allowed++
 			}
 		}
