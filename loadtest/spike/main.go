@@ -58,7 +58,7 @@ func (s *sale) rehearse(t proc.T, out io.Writer) int {
 	shop := stage.FreeAddress(t)
 	store := proc.Redis(t)
 	gates := stage.Gates(t, sluice, s.gates, stage.Config{
-		Store: store, Origin: shop, Proxy: "max_conns: 4096",
+		Store: store, Origin: shop,
 		Room: fmt.Sprintf("rate: %s\nburst: %d", s.rate, s.burst),
 	})
 	fmt.Fprintf(out, "%d gates with one redis-server and one shop on %d cores; the room calls %s, burst %d\n\n", s.gates, runtime.NumCPU(), s.rate, s.burst)
