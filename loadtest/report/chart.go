@@ -230,7 +230,7 @@ func round(top, least float64, most int) []float64 {
 	step := least
 	for power := least; ; power *= 10 {
 		for _, n := range []float64{1, 2, 5} {
-			if step = n * power; top <= step*float64(most) {
+			if step = n * power; !(top > step*float64(most)) { // ends whatever the top is
 				return upTo(top, step)
 			}
 		}
