@@ -181,6 +181,7 @@ func (b *bench) run(name string, command func(ctx context.Context, settings []st
 	c.Stdout, c.Stderr = &said, &said
 	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
 	c.WaitDelay = 10 * time.Second
+	before := machineTicks()
 	if err := c.Run(); err != nil {
 		switch {
 		case b.t.Context().Err() != nil:
@@ -198,6 +199,7 @@ func (b *bench) run(name string, command func(ctx context.Context, settings []st
 	if err != nil {
 		b.t.Fatalf("%s: %v\n%s", name, err, said.Bytes())
 	}
+	m.busy = machineTicks().since(before)
 	m.cpu = c.ProcessState.UserTime() + c.ProcessState.SystemTime()
 	return m
 }

@@ -184,6 +184,7 @@ func TestTheVerdict(t *testing.T) {
 		{"nobody against somebody is said", []round{{like(func(m *measured) { m.joined = 0 }), like(nil)}}, false, "visitors joined: sluice loadtest has +Inf times"},
 		{"who was dropped cannot be compared", []round{{like(nil), like(func(m *measured) { m.dropped = 2 })}}, false, "round 1: sluice loadtest dropped 2 visitors: the load is too high"},
 		{"nor who failed", []round{same, {like(func(m *measured) { m.failed = 7 }), like(nil)}}, false, "round 2: 7 requests of k6 failed"},
+		{"a busy machine is told", []round{same, {like(nil), like(func(m *measured) { m.busy = .7 })}}, true, "more than 60 % busy in 1 round of 2: run this again"},
 	} {
 		v := newVerdict(test.rounds, .1)
 		if text := v.text(); v.agree() != test.agree || !strings.Contains(text, test.says) {
@@ -204,6 +205,26 @@ func TestTheTableTellsMediansAndTheirSpread(t *testing.T) {
 	} {
 		if !strings.Contains(table, want) {
 			t.Errorf("%q is not in\n%s", want, table)
+		}
+	}
+}
+
+func TestHowBusyTheMachineWas(t *testing.T) {
+	before, err := readTicks("cpu  100 10 50 1000 20 5 5 10 7 3\ncpu0 1 2\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 40 of user, 5 of system and 5 of steal out of 100; what guests use is in user's.
+	after, err := readTicks("cpu  140 10 55 1040 30 5 5 15 40 3\n")
+	if err != nil || after.since(before) != .5 {
+		t.Errorf("%v: %v, want half of it", err, after.since(before))
+	}
+	if got := before.since(before); got != 0 {
+		t.Errorf("in no time %v", got)
+	}
+	for _, text := range []string{"", "cpu 1 2 3", "intr 1 2 3 4 5 6 7 8 9", "cpu 1 2 3 4 5 6 7 x"} {
+		if _, err := readTicks(text); err == nil {
+			t.Errorf("%q was read", text)
 		}
 	}
 }

@@ -21,7 +21,8 @@ type measured struct {
 	waited     float64 // p95 of wait_duration, milliseconds
 	sent       float64 // bytes
 	received   float64
-	cpu        time.Duration
+	cpu        time.Duration // of the harness
+	busy       float64       // share of the machine, whoever used it
 }
 
 // part are requests, and http_req_duration of them in milliseconds.

@@ -16,6 +16,9 @@ const minSamples = 300
 // round is one run of either harness, next to each other in time.
 type round struct{ k6, ours measured }
 
+// disturbed tells whether the machine had too much else to do.
+func (r *round) disturbed() bool { return max(r.k6.busy, r.ours.busy) > tooBusy }
+
 // row is one measure, over all rounds.
 type row struct {
 	of, name    string
@@ -28,11 +31,12 @@ type row struct {
 
 // verdict is what the rounds come to.
 type verdict struct {
-	within   float64
-	rounds   int
-	rows     []row
-	problems []string // why a run says nothing
-	cpu      [2]time.Duration
+	within    float64
+	rounds    int
+	rows      []row
+	problems  []string // why a run says nothing
+	disturbed int
+	cpu       [2]time.Duration
 }
 
 // newVerdict compares. A measure is within when its ratio differs from 1 by at most so
@@ -76,6 +80,9 @@ func newVerdict(rounds []round, within float64) *verdict {
 	add("bytes", "received", false, false, func(m *measured) float64 { return m.received })
 
 	for i := range rounds {
+		if rounds[i].disturbed() {
+			v.disturbed++
+		}
 		for _, h := range []struct {
 			name string
 			*measured
@@ -157,6 +164,10 @@ func (v *verdict) text() string {
 			outside++
 			fmt.Fprintf(&b, "%s %s: sluice loadtest has %.3f times what k6 has\n", r.of, r.name, r.ratio)
 		}
+	}
+	if v.disturbed > 0 {
+		fmt.Fprintf(&b, "the machine was more than %.0f %% busy in %s of %d: run this again when it has less to do\n",
+			tooBusy*100, plural(v.disturbed, "round"), v.rounds)
 	}
 	if v.agree() {
 		fmt.Fprintf(&b, "they agree: %d of %d measures are within %s %% (medians of %s)\n", judged, judged, percent, plural(v.rounds, "round"))
