@@ -7,13 +7,14 @@ import (
 
 // figures are what one measurement of one row found.
 type figures struct {
-	Requests   int64
-	Elapsed    time.Duration
-	Server     time.Duration // processor time of the server's processes, without the store's
-	Store      time.Duration // of Redis
-	Fine       bool          // both counted in nanoseconds
-	P50, P99   time.Duration
-	Reconnects int64
+	Requests   int64         `json:"requests"`
+	Elapsed    time.Duration `json:"elapsed_nanoseconds"`
+	Server     time.Duration `json:"server_nanoseconds"` // processor time of the server's processes, without the store's
+	Store      time.Duration `json:"redis_nanoseconds"`
+	Fine       bool          `json:"counted_in_nanoseconds"` // both; else in ticks
+	P50        time.Duration `json:"p50_nanoseconds"`
+	P99        time.Duration `json:"p99_nanoseconds"`
+	Reconnects int64         `json:"reconnects"`
 }
 
 // server is what the server's processes used for a request, in microseconds.

@@ -108,7 +108,7 @@ func parse(args []string, log io.Writer) (o options, err error) {
 	f.SortFlags = false
 	f.StringVar(&o.origin, "origin", "", "`HOST:PORT` of a shop that answers "+stage.Path+" with 200 (default: one of its own, 1 KiB)")
 	f.IntVar(&o.rounds, "rounds", 7, "how often each row is measured")
-	f.DurationVar(&o.duration, "duration", 3*time.Second, "of a measurement; a third of it is spent on warming up before")
+	f.DurationVar(&o.duration, "duration", 3*time.Second, "of a measurement, after a third of it to warm up; in whole seconds, since a gate sends presence marks once a second")
 	f.IntVar(&o.connections, "connections", 64, "kept open to a server, each with one request under way")
 	var only []string
 	f.StringSliceVar(&only, "only", nil, "`LIST` of what to measure: paths, as poll,pass, or rows, as poll/sluice,poll/bare (default: everything)")

@@ -212,7 +212,7 @@ func TestTheTableListsWhatIsMissing(t *testing.T) {
 	for _, want := range []string{
 		"| pass | HAProxy, keep-alive | not measured: haproxy is not installed | | | | | | |  |\n",
 		"| pass | **Sluice: an admitted visitor's request** | 11.00 | 0.00 | 10000 | 0.00 | 0.00 | 1.10 (1.10 to 1.10) |  | 1.20: kept |\n",
-		"HAProxy: 2; nginx: 1.\n",
+		"HAProxy 2, nginx 1.\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, &out)
@@ -227,6 +227,19 @@ func TestTheTableListsWhatIsMissing(t *testing.T) {
 			if n != columns {
 				t.Errorf("%d columns instead of %d in %q", n-1, columns-1, line)
 			}
+		}
+	}
+}
+
+func TestVersionsAreNumbers(t *testing.T) {
+	for said, want := range map[string]string{
+		"nginx version: nginx/1.22.1":                                        "1.22.1",
+		"HAProxy version 2.6.12-1+deb12u4 2026/10/17":                        "2.6.12-1+deb12u4",
+		"Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64": "7.0.15",
+		"exit status 1": "exit status 1",
+	} {
+		if got := number(said); got != want {
+			t.Errorf("%q is version %q, want %q", said, got, want)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -146,9 +147,9 @@ func (r *report) markdown(w io.Writer) {
 	fmt.Fprintf(w, "%s.\n", r.Machine)
 	var versions []string
 	for _, name := range slices.Sorted(mapKeys(r.Versions)) {
-		versions = append(versions, name+": "+r.Versions[name])
+		versions = append(versions, name+" "+r.Versions[name])
 	}
-	fmt.Fprintf(w, "%s.\n\n", strings.Join(versions, "; "))
+	fmt.Fprintf(w, "%s.\n\n", strings.Join(versions, ", "))
 
 	fmt.Fprintln(w, "| path | server | µs a request | Redis µs | requests/s | p50 ms | p99 ms | x floor | x nginx | budget |")
 	fmt.Fprintln(w, "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
@@ -229,15 +230,36 @@ func machine() string {
 
 // versions are what the programs say of themselves.
 func versions(sluice string) map[string]string {
-	v := map[string]string{"Sluice": version(sluice, "version")}
+	v := map[string]string{"Sluice": strings.TrimPrefix(said(sluice, "version"), "sluice ")}
 	if out, err := exec.Command("git", "describe", "--tags", "--always", "--dirty").Output(); err == nil {
-		v["Sluice"] += ", commit " + strings.TrimSpace(string(out))
+		v["Sluice"] += " at " + strings.TrimSpace(string(out))
 	}
 	for name, args := range map[string][]string{"nginx": {"nginx", "-v"}, "HAProxy": {"haproxy", "-v"}, "Redis": {"redis-server", "--version"}} {
 		v[name] = "not installed"
 		if path := find(args[0]); path != "" {
-			v[name] = version(path, args[1:]...)
+			v[name] = number(said(path, args[1:]...))
 		}
 	}
 	return v
+}
+
+// said is the first line that a program prints, wherever: nginx tells its version
+// on stderr.
+func said(path string, args ...string) string {
+	out, err := exec.Command(path, args...).CombinedOutput()
+	if err != nil {
+		return err.Error()
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	return line
+}
+
+var versionNumber = regexp.MustCompile(`\d+\.\d+[-+~.\w]*`)
+
+// number is the version in what a program said, or all of it.
+func number(line string) string {
+	if n := versionNumber.FindString(line); n != "" {
+		return n
+	}
+	return line
 }

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -321,17 +318,4 @@ func (s *scene) measure(k key, warm, during time.Duration) (figures, error) {
 		f.Fine = f.Fine && fine
 	}
 	return f, nil
-}
-
-// version is what a program says of itself, on one line.
-func version(path string, args ...string) string {
-	out, err := exec.Command(path, args...).CombinedOutput() // nginx says it on stderr
-	line, _, _ := bytes.Cut(bytes.TrimSpace(out), []byte("\n"))
-	switch {
-	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
-		return "not installed"
-	case err != nil:
-		return err.Error()
-	}
-	return string(line)
 }

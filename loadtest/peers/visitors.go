@@ -285,6 +285,6 @@ func eventually(ctx context.Context, wanted string, asked func() (answer, bool, 
 }
 
 // patience is how long the making of a visitor may take.
-const patience = 15 * time.Second
+const patience = 30 * time.Second
 
 func hostOf(url string) string { return strings.TrimPrefix(url, "http://") }

@@ -21,6 +21,7 @@ type server struct {
 	addr string
 
 	mu      sync.Mutex
+	more    *sync.Cond // a request came
 	conns   int
 	seen    map[string]int // by path
 	perConn []map[string]int
@@ -36,6 +37,7 @@ func serve(t *testing.T, answer func(path string, nth int) []string) *server {
 		t.Fatal(err)
 	}
 	s := &server{addr: l.Addr().String(), seen: map[string]int{}}
+	s.more = sync.NewCond(&s.mu)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
@@ -78,6 +80,7 @@ func (s *server) talk(c net.Conn, answer func(path string, nth int) []string) {
 		s.mu.Lock()
 		s.seen[path]++
 		mine[path]++
+		s.more.Broadcast()
 		s.mu.Unlock()
 		for _, piece := range answer(path, nth) {
 			if piece == "" {
@@ -105,17 +108,55 @@ const shop = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nshop"
 
 var wantShop = Want{Status: 200, MinBody: 4, MaxBody: 4}
 
-// try runs a load for a moment.
-func try(t *testing.T, l Load) (Result, error) {
+// heard waits until so many requests came on so many connections each, or until
+// it is clear that they do not come.
+func (s *server) heard(requests, conns int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	late := false
+	defer time.AfterFunc(10*time.Second, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		late = true
+		s.more.Broadcast()
+	}).Stop()
+	for {
+		n := 0
+		for _, mine := range s.perConn {
+			all := 0
+			for _, k := range mine {
+				all += k
+			}
+			if all >= requests {
+				n++
+			}
+		}
+		if n >= conns || late {
+			return
+		}
+		s.more.Wait()
+	}
+}
+
+// try runs a load until the server heard enough of it.
+func (s *server) try(t *testing.T, l Load, requests, conns int) (Result, error) {
 	t.Helper()
-	return l.Run(t.Context(), 0, 50*time.Millisecond, func() error { return nil })
+	began := false
+	return l.Run(t.Context(), 0, time.Millisecond, func() error {
+		if began {
+			s.heard(requests, conns)
+		}
+		began = true
+		return nil
+	})
 }
 
 func TestAnswersAreCounted(t *testing.T) {
 	s := serve(t, func(string, int) []string { return []string{shop} })
 	var marks []int64
 	l := Load{Addr: s.addr, Connections: 5, Requests: [][]byte{get("/")}, Want: wantShop}
-	r, err := l.Run(t.Context(), 20*time.Millisecond, 50*time.Millisecond, func() error {
+	r, err := l.Run(t.Context(), 0, 10*time.Millisecond, func() error {
+		s.heard(10*(1+len(marks)), 5)
 		marks = append(marks, s.total())
 		return nil
 	})
@@ -123,7 +164,7 @@ func TestAnswersAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(marks) != 2 || marks[0] == 0 {
-		t.Fatalf("marks at %v requests, want one after the warming up and one at the end", marks)
+		t.Fatalf("marks at %v requests, want one at the beginning and one at the end", marks)
 	}
 	// What the server has been asked between the marks is what was answered, but for
 	// what was under way at either mark, and what was asked while the other side of it
@@ -151,7 +192,7 @@ func TestLatencyIsTheServers(t *testing.T) {
 		return []string{shop}
 	})
 	l := Load{Addr: s.addr, Connections: 1, Requests: [][]byte{get("/")}, Want: wantShop}
-	r, err := l.Run(t.Context(), 0, 4*held, func() error { return nil })
+	r, err := s.try(t, l, 3, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +208,7 @@ func TestEveryRequestIsSentInTurn(t *testing.T) {
 		requests = append(requests, get(fmt.Sprintf("/%d", i)))
 	}
 	l := Load{Addr: s.addr, Connections: 3, Requests: requests, Want: wantShop}
-	if _, err := try(t, l); err != nil {
+	if _, err := s.try(t, l, 4, 3); err != nil {
 		t.Fatal(err)
 	}
 	s.mu.Lock()
@@ -193,7 +234,7 @@ func TestAnAnswerMayComeInPieces(t *testing.T) {
 	pieces := []string{"HT", "TP/1.1 200 OK\r\nContent-Le", "ngth: 8\r\n\r", "\n", "s", "ho", "p.sho"}
 	s := serve(t, func(string, int) []string { return pieces })
 	want := Want{Status: 200, MinBody: 8, MaxBody: 8, Prefix: "shop."}
-	r, err := try(t, Load{Addr: s.addr, Connections: 2, Requests: [][]byte{get("/")}, Want: want})
+	r, err := s.try(t, Load{Addr: s.addr, Connections: 2, Requests: [][]byte{get("/")}, Want: want}, 3, 2)
 	if err != nil || r.Requests == 0 {
 		t.Errorf("%d answered, %v", r.Requests, err)
 	}
@@ -202,7 +243,7 @@ func TestAnAnswerMayComeInPieces(t *testing.T) {
 		return []string{fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", len(large)), large}
 	})
 	want = Want{Status: 200, MinBody: int64(len(large)), MaxBody: int64(len(large)), Prefix: "xxx"}
-	if r, err := try(t, Load{Addr: s.addr, Connections: 2, Requests: [][]byte{get("/")}, Want: want}); err != nil || r.Requests == 0 {
+	if r, err := s.try(t, Load{Addr: s.addr, Connections: 2, Requests: [][]byte{get("/")}, Want: want}, 3, 2); err != nil || r.Requests == 0 {
 		t.Errorf("a large body: %d answered, %v", r.Requests, err)
 	}
 }
@@ -218,7 +259,7 @@ func TestAServerMayCloseWhenItSaysSo(t *testing.T) {
 		}
 		return []string{shop}
 	})
-	r, err := try(t, Load{Addr: s.addr, Connections: 2, Requests: [][]byte{get("/")}, Want: wantShop})
+	r, err := s.try(t, Load{Addr: s.addr, Connections: 2, Requests: [][]byte{get("/")}, Want: wantShop}, 3, 8)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +293,7 @@ func TestAnythingElseEndsTheRun(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := serve(t, func(string, int) []string { return c.answer })
 			l := Load{Addr: s.addr, Connections: 3, Requests: [][]byte{get("/")}, Want: c.want}
-			_, err := l.Run(t.Context(), time.Minute, time.Minute, func() error { return nil })
+			_, err := l.Run(t.Context(), 10*time.Second, 10*time.Second, func() error { return nil })
 			if err == nil {
 				t.Fatal("was measured")
 			}
@@ -278,7 +319,7 @@ func TestARunEndsWhenAskedTo(t *testing.T) {
 		t.Errorf("a mark that fails: error %v", err)
 	}
 	l.Addr = "127.0.0.1:1"
-	if _, err := try(t, l); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
+	if _, err := s.try(t, l, 0, 0); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
 		t.Errorf("nobody listens: error %v", err)
 	}
 }
