@@ -44,7 +44,7 @@ Exit codes are those of "sluice loadtest run".`,
 			plan := r.Script.Plan()
 			plan.Targets = merged.Targets
 			fmt.Fprintf(cmd.OutOrStdout(), "%s%11s: %d\n\n", plan.Text(), "seed", merged.Seed)
-			if err := f.tell(cmd, merged.Outcome, told{plan: plan.Text(), targets: merged.Targets, seed: merged.Seed}); err != nil {
+			if err := f.tell(cmd, merged.Outcome, told{file: args[0], plan: plan.Text(), targets: merged.Targets, seed: merged.Seed}); err != nil {
 				return err
 			}
 			if len(merged.Missing) > 0 {

@@ -138,7 +138,7 @@ func (f *rehearsalFlags) run(cmd *cobra.Command, file string) (err error) {
 	case outcome == nil:
 		return failed
 	}
-	err = f.tell(cmd, outcome, told{plan: plan.Text(), targets: plan.Targets, seed: o.Seed, command: repeated(cmd, file, o.Seed)})
+	err = f.tell(cmd, outcome, told{file: file, plan: plan.Text(), targets: plan.Targets, seed: o.Seed, command: repeated(cmd, file, o.Seed)})
 	if err := errors.Join(failed, err); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sluicegate/sluice/loadtest/judge"
+	"github.com/sluicegate/sluice/loadtest/report"
 	"github.com/sluicegate/sluice/loadtest/run"
 	"github.com/sluicegate/sluice/loadtest/summary"
 	"github.com/sluicegate/sluice/queue"
@@ -53,14 +55,17 @@ func (f *roomFlags) judge() (o judge.Options, err error) {
 // outputFlags say where the outcome of a rehearsal goes beside the terminal.
 type outputFlags struct {
 	export string
+	report string
 }
 
 func (f *outputFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.export, "summary-export", "", "write the summary to `FILE`, in the shape of k6's handleSummary data")
+	flags.StringVar(&f.report, "report", "", "write an HTML page with charts to `FILE`, for whoever has to decide")
 }
 
 // told is what a report says of how it was made.
 type told struct {
+	file    string // of the script
 	plan    string
 	targets []string
 	seed    uint64
@@ -81,6 +86,19 @@ func (f *outputFlags) tell(cmd *cobra.Command, outcome *run.Outcome, t told) err
 		}
 		if err := os.WriteFile(f.export, data, 0o644); err != nil {
 			return fmt.Errorf("--summary-export: %w", err)
+		}
+	}
+	if f.report != "" {
+		page, err := report.HTML(report.Data{
+			Name: filepath.Base(t.file), Began: outcome.Began, Plan: t.plan, Seed: t.seed, Targets: t.targets, Command: t.command, Version: thisBuild().Version,
+			Registry: outcome.Registry, Results: outcome.Results, Verdict: outcome.Verdict, Limits: outcome.Judged,
+			Shop: outcome.Shop, Failures: outcome.Failures.Lines(), Interrupted: outcome.Interrupted, Aborted: outcome.Aborted,
+		})
+		if err != nil {
+			return fmt.Errorf("--report: %w", err)
+		}
+		if err := os.WriteFile(f.report, page, 0o644); err != nil {
+			return fmt.Errorf("--report: %w", err)
 		}
 	}
 	return nil

@@ -95,7 +95,7 @@ type Merged struct {
 // one seed, and no visitor may be in two of them. Their machines' clocks have to
 // agree to less than the judges' grace.
 func (r *Rehearsal) Merge(files []string, o judge.Options) (_ *Merged, err error) {
-	out := &Outcome{Registry: newRegistry(), Failures: Failures{}, rehearsal: r, judged: o}
+	out := &Outcome{Registry: newRegistry(), Failures: Failures{}, rehearsal: r, Judged: o}
 	m := &Merged{Outcome: out}
 	var segments []executor.Segment
 	var logs []io.Reader

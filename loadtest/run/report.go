@@ -68,7 +68,7 @@ func (o *Outcome) Findings() string {
 	if v.OvershootWindow < 0 {
 		line("how many were called in any window was not judged: the room's limits were not told")
 	}
-	if o.judged.Session <= 0 {
+	if o.Judged.Session <= 0 {
 		line("who vanished counts as inside until their last answer only: the room's session was not told")
 	}
 	if v.UnknownCalls > 0 {

@@ -51,8 +51,9 @@ type Outcome struct {
 	Interrupted bool           // the context ended before the scenarios
 	Aborted     *metric.Result // the threshold that ended the run; nil: none did
 
+	Judged judge.Options // what the judges knew of the room
+
 	rehearsal *Rehearsal
-	judged    judge.Options
 }
 
 // errAborted is why scenarios end when a threshold with abortOnFail is crossed.
@@ -113,7 +114,7 @@ func (r *Rehearsal) Run(ctx context.Context, o Options) (*Outcome, error) {
 	}
 	defer c.close()
 
-	out := &Outcome{Began: o.Start, rehearsal: r, judged: o.Judge}
+	out := &Outcome{Began: o.Start, rehearsal: r, Judged: o.Judge}
 	cut, failed := c.run(running, func(p []summary.Progress) {
 		elapsed := time.Since(o.Start)
 		if o.Progress != nil {
@@ -156,7 +157,7 @@ func (r *Rehearsal) Run(ctx context.Context, o Options) (*Outcome, error) {
 
 // judge finds the verdict and what becomes of the thresholds.
 func (o *Outcome) judge(logs []io.Reader) (err error) {
-	if o.Verdict, err = verdict(o.judged, logs); err != nil {
+	if o.Verdict, err = verdict(o.Judged, logs); err != nil {
 		return err
 	}
 	unadmitted := int64(-1)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -148,6 +149,27 @@ thresholds: {http_req_failed: ['rate==0']}
 	}
 	if text := out.Findings(); !strings.Contains(text, "FAILED REQUESTS") || !strings.Contains(text, "join: connection refused") {
 		t.Errorf("the findings do not say why:\n%s", text)
+	}
+}
+
+func TestAWorkerThatDoesNotWorkEndsTheRun(t *testing.T) {
+	for name, c := range map[string]struct{ script, want string }{
+		"it ends at once":         {"echo no memory left >&2; exit 3", "it ended in the middle of its work\nno memory left"},
+		"it says what is wrong":   {`echo '{"error":"the limit on open files"}'; cat >/dev/null`, "the limit on open files"},
+		"it dies in mid-run":      {`echo '{"ready":true}'; read job; read begin; echo oh dear >&2`, "it ended in the middle of its work\noh dear"},
+		"it says something else":  {"echo hello; cat >/dev/null", "invalid character"},
+		"it brings no metrics":    {`echo '{"ready":true}'; read job; read begin; echo '{"done":true,"metrics":{}}'; cat >/dev/null`, "metric: merge"},
+		"it ends well with a fit": {`echo '{"ready":true}'; read job; read begin; echo '{"done":true}'; cat >/dev/null; exit 4`, "exit status 4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, err := load(t, two).Run(t.Context(), Options{
+				Targets: []string{"http://127.0.0.1:1"}, Workers: 2,
+				Worker: func() *exec.Cmd { return exec.Command("sh", "-c", c.script) },
+			})
+			if out != nil || err == nil || !strings.Contains(err.Error(), "worker ") || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %s", err, c.want)
+			}
+		})
 	}
 }
 

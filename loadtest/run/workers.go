@@ -74,13 +74,11 @@ func (r *Rehearsal) hire(ctx context.Context, o *Options, p *points) (_ *workers
 			return nil, err
 		}
 		c.all = append(c.all, h)
-		err := json.NewEncoder(h.in).Encode(job{
+		// One that does not read it is not ready either.
+		_ = json.NewEncoder(h.in).Encode(job{
 			File: r.source.File, Script: r.source.Data, Targets: o.Targets, Seed: o.Seed, Segment: segment,
 			Points: p != nil, Totals: r.Script.Thresholds.AnyAbort(),
 		})
-		if err != nil {
-			return nil, h.wrong(err)
-		}
 	}
 	ended := context.AfterFunc(ctx, c.dismiss) // what is read below then ends
 	defer ended()
@@ -124,6 +122,7 @@ func (h *hired) hire(cmd *exec.Cmd, points bool) (err error) {
 		cmd.ExtraFiles = append(cmd.ExtraFiles, w)
 	}
 	cmd.Stderr = &h.said
+	cmd.WaitDelay = time.Second // for what it may have started itself
 	if h.in, err = cmd.StdinPipe(); err != nil {
 		return err
 	}
@@ -150,8 +149,13 @@ func (h *hired) hear() (rep report, err error) {
 	return rep, err
 }
 
-// wrong tells what became of a worker that does not do its work.
+// wrong ends a worker that does not do its work, and tells what became of it.
 func (h *hired) wrong(err error) error {
+	if h.cmd.ProcessState == nil {
+		h.in.Close()
+		_ = h.cmd.Process.Kill()
+		_ = h.cmd.Wait() // until all that it printed is here
+	}
 	text := ""
 	if s := strings.TrimSpace(h.said.String()); s != "" {
 		text = "\n" + s
@@ -197,9 +201,7 @@ func (c *workers) run(ctx context.Context, tell func([]summary.Progress)) (cut b
 
 // listen sends a worker off and hears it out.
 func (c *workers) listen(i int, h *hired) error {
-	if err := json.NewEncoder(h.in).Encode(begin{c.start}); err != nil {
-		return h.wrong(err)
-	}
+	_ = json.NewEncoder(h.in).Encode(begin{c.start}) // one that does not hear it is heard of below
 	for {
 		rep, err := h.hear()
 		if err != nil {
