@@ -2,19 +2,26 @@ package queue
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
 
 const (
 	groupWait = time.Millisecond
+	// groupSize is how many need not wait for more to come.
 	groupSize = 256
+	// groupMost is how many one call takes when they piled up: on a machine with more
+	// to do than it can, each round trip takes long, and few a call would be a limit
+	// of its own. The store is busy with so many for some milliseconds.
+	groupMost = 2048
 )
 
 // group gathers single items for about a millisecond, and for as long as the call
 // before is under way, and sends them as one batch.
 type group[In, Out any] struct {
-	send func(in []In, out []Out) ([]Out, error)
+	send  func(in []In, out []Out) ([]Out, error)
+	order func(a, b In) int // of the items in a batch; nil: as they asked
 
 	mu      sync.Mutex
 	pending []*asked[In, Out]
@@ -68,6 +75,9 @@ func (g *group[In, Out]) run(ctx context.Context) {
 	var out []Out
 	for g.wait() {
 		batch := g.take()
+		if g.order != nil {
+			slices.SortStableFunc(batch, func(a, b *asked[In, Out]) int { return g.order(a.in, b.in) })
+		}
 		in, out = in[:0], out[:0]
 		for _, a := range batch {
 			in = append(in, a.in)
@@ -138,7 +148,7 @@ func (g *group[In, Out]) wait() bool {
 func (g *group[In, Out]) take() []*asked[In, Out] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	n := min(len(g.pending), groupSize)
+	n := min(len(g.pending), groupMost)
 	batch := g.pending[:n:n]
 	g.pending = g.pending[n:]
 	return batch

@@ -12,7 +12,7 @@ import (
 const (
 	// reportEvery is how often presence marks and the use of passes are sent.
 	reportEvery = time.Second
-	reportSize  = 500
+	reportSize  = 2000
 	// claimWait is how long the first uses of passes given on the spot are gathered.
 	claimWait = 50 * time.Millisecond
 	// goneSweep is how often the visitors who left are looked through.
