@@ -72,7 +72,7 @@ func NewServer(g *Gate, connections int) *Server {
 
 // Serve answers on a listener until Shutdown, and returns nil then.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(l); err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := s.http.Serve(newCrowdedListener(l)); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("serve visitors on %s: %w", l.Addr(), err)
 	}
 	return nil

@@ -243,6 +243,11 @@ func (t *tunnel) run(ctx *fasthttp.RequestCtx, hijacked net.Conn) {
 	ctx.Response.Header.ResetConnectionClose()
 	now := time.Now()
 	t.last.Store(now.UnixNano())
+	if c, ok := hijacked.(interface {
+		SetKeepAliveConfig(net.KeepAliveConfig) error
+	}); ok {
+		_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true}) // may be silent for hours
+	}
 	t.client.SetWriteDeadline(now.Add(t.p.c.ClientTimeout))
 	out := ctx.Response.Header.Header()
 	out = append(out, t.c.buf[t.c.r:t.c.w]...)

@@ -1,0 +1,92 @@
+package gate
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+)
+
+// queueOf is a listener whose connections and errors are given.
+type queueOf struct {
+	net.Listener
+	next   chan any
+	closed chan struct{}
+	waits  atomic.Int64
+}
+
+func (q *queueOf) Accept() (net.Conn, error) {
+	q.waits.Add(1)
+	defer q.waits.Add(-1)
+	select {
+	case x := <-q.next:
+		if err, bad := x.(error); bad {
+			return nil, err
+		}
+		return x.(net.Conn), nil
+	case <-q.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (q *queueOf) Close() error {
+	close(q.closed)
+	return nil
+}
+
+// ended is a connection that knows whether it was closed.
+type ended struct {
+	net.Conn
+	closed atomic.Bool
+}
+
+func (e *ended) Close() error {
+	e.closed.Store(true)
+	return nil
+}
+
+func TestConnectionsAreTakenWhileTheServerIsBusy(t *testing.T) {
+	q := &queueOf{next: make(chan any), closed: make(chan struct{})}
+	l := newCrowdedListener(q)
+	// Nobody calls Accept, and the kernel's queue is emptied all the same.
+	var conns []*ended
+	for range 2 * acceptors {
+		c := &ended{}
+		conns = append(conns, c)
+		q.next <- c
+	}
+	first, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range conns {
+		if c.closed.Load() == (c == first) {
+			t.Errorf("a connection that the server took: %v, closed: %v", c == first, c.closed.Load())
+		}
+	}
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+func TestAServerOutOfFilesGoesOnTakingConnections(t *testing.T) {
+	q := &queueOf{next: make(chan any), closed: make(chan struct{})}
+	l := newCrowdedListener(q)
+	defer l.Close()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range 3 * acceptors {
+			q.next <- error(&net.OpError{Op: "accept", Err: syscall.EMFILE})
+		}
+		q.next <- &ended{}
+	})
+	if _, err := l.Accept(); err != nil {
+		t.Errorf("a moment without files ends the server: %v", err)
+	}
+	wg.Wait()
+}
