@@ -71,7 +71,11 @@ second signal ends the process at once.`,
 				}
 			}
 		}()
-		return p.run(cmd.Context())
+		endProfile, err := profile()
+		if err != nil {
+			return err
+		}
+		return errors.Join(p.run(cmd.Context()), endProfile())
 	}
 	return cmd
 }

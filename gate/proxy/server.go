@@ -15,6 +15,8 @@ import (
 const (
 	// requestHeader is the most that a request line and header may have.
 	requestHeader = 16 << 10
+	// answerBuffer holds a waiting page with its header.
+	answerBuffer = 16 << 10
 
 	// prefetched is how much of a body with a length fasthttp has read before it
 	// calls the handler. Reading that much never waits.
@@ -38,6 +40,11 @@ func ConfigureServer(s *fasthttp.Server) {
 	s.DisablePreParseMultipartForm = true
 	if s.ReadBufferSize < requestHeader {
 		s.ReadBufferSize = requestHeader
+	}
+
+	// A waiting page leaves in one write.
+	if s.WriteBufferSize < answerBuffer {
+		s.WriteBufferSize = answerBuffer
 	}
 
 	// No cookies in logs.
