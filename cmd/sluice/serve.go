@@ -75,7 +75,14 @@ second signal ends the process at once.`,
 		if err != nil {
 			return err
 		}
-		return errors.Join(p.run(cmd.Context()), endProfile())
+		// It ends with the work, before what the stop waits for.
+		ended := make(chan error, 1)
+		isOver := context.AfterFunc(cmd.Context(), func() { ended <- endProfile() })
+		err = p.run(cmd.Context())
+		if isOver() {
+			ended <- endProfile()
+		}
+		return errors.Join(err, <-ended)
 	}
 	return cmd
 }
