@@ -55,6 +55,24 @@ fuzz: ## every fuzz target for a minute each; PKG=./gate/token FUZZTIME=10s
 bench: ## benchmarks; PKG=./gate/token BENCH=Verify COUNT=10
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) $(PKG)
 
+.PHONY: spike
+spike: ## 80,000 visitors within ten seconds at gates on this machine; the report is spike.html
+	GOGC=$${GOGC:-400} go run ./loadtest/spike --report spike.html
+
+.PHONY: peers
+peers: ## what a request costs here, beside nginx, HAProxy and bare fasthttp; needs haproxy too
+	go run ./loadtest/peers --budget
+
+.PHONY: costs
+costs: ## what a line costs its store, from a thousand to five million waiting
+	go run ./queue/queuetest/cost --check
+
+.PHONY: pgo
+pgo: ## the profile that guides the compiler, anew, from gates in a rehearsed sale
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	SLUICE_CPUPROFILE="$$dir/%d.pprof" go run ./loadtest/spike --script loadtest/scripts/profile.yaml --rate 2000/s --burst 200; \
+	go tool pprof -proto "$$dir"/*.pprof >cmd/sluice/default.pgo
+
 .PHONY: demo
 demo: build ## a shop, a gate and a crowd; prints the address to open
 	bin/sluice demo

@@ -18,7 +18,7 @@ import (
 const (
 	// MarkBatch is how many presence marks a gate sends at once, JoinBatch how many
 	// newcomers: see queue.Line.
-	MarkBatch = 500
+	MarkBatch = 2000
 	JoinBatch = 256
 )
 
