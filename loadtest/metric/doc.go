@@ -23,7 +23,7 @@ package metric
 const (
 	HTTPReqs          = "http_reqs"           // Counter: requests sent
 	HTTPReqDuration   = "http_req_duration"   // Trend: sending + waiting + receiving
-	HTTPReqBlocked    = "http_req_blocked"    // Trend: waiting for a free connection
+	HTTPReqBlocked    = "http_req_blocked"    // Trend: until there is a connection
 	HTTPReqConnecting = "http_req_connecting" // Trend: setting up the TCP connection
 	HTTPReqTLS        = "http_req_tls_handshaking"
 	HTTPReqSending    = "http_req_sending"   // Trend

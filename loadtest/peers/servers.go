@@ -283,26 +283,28 @@ func (s *scene) measure(k key, warm, during time.Duration) (figures, error) {
 	defer r.stop()
 	var samples [2][]cpu.Sample // of the server, of the store
 	var groups []*cpu.Group
-	for _, id := range []int{r.server, r.store} {
-		if id == 0 {
-			continue
-		}
-		g, err := cpu.Find(id)
-		if err != nil {
-			return figures{}, err
-		}
-		groups = append(groups, g)
-	}
-	result, err := r.load.Run(s.t.Context(), warm, during, func() error {
-		for i, g := range groups {
-			sample, err := g.Read()
+	// Called when warm and in the end. Workers are all there once they have answered.
+	read := func() error {
+		for i, id := range []int{r.server, r.store} {
+			if id == 0 {
+				continue
+			}
+			if len(groups) == i {
+				g, err := cpu.Find(id)
+				if err != nil {
+					return err
+				}
+				groups = append(groups, g)
+			}
+			sample, err := groups[i].Read()
 			if err != nil {
 				return err
 			}
 			samples[i] = append(samples[i], sample)
 		}
 		return nil
-	})
+	}
+	result, err := r.load.Run(s.t.Context(), warm, during, read)
 	if err != nil {
 		return figures{}, err
 	}
@@ -312,6 +314,9 @@ func (s *scene) measure(k key, warm, during time.Duration) (figures, error) {
 		P99: time.Duration(result.Latency.ValueAtQuantile(99)),
 	}
 	f.Server, f.Fine = cpu.Used(samples[0][0], samples[0][1])
+	if f.Server == 0 && f.Fine {
+		return figures{}, fmt.Errorf("%s: %d answers cost no processor time: the wrong processes were read", k, result.Requests)
+	}
 	if r.store != 0 {
 		var fine bool
 		f.Store, fine = cpu.Used(samples[1][0], samples[1][1])
