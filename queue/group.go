@@ -130,11 +130,11 @@ func (g *group[In, Out]) wait() bool {
 	if n >= groupSize || stopped {
 		return true
 	}
-	timer := time.NewTimer(groupWait)
-	defer timer.Stop()
+	gathered := newAlarm(groupWait)
+	defer gathered.stop()
 	for {
 		select {
-		case <-timer.C:
+		case <-gathered.rings:
 			return true
 		case <-g.ready:
 			if n, stopped = g.state(); n >= groupSize || stopped {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"sync"
-	"time"
 )
 
 // heldPolls are polls near the front that are kept back until their visitor is
@@ -102,12 +101,12 @@ func (l *Line) hold(a Arrival, alive func() bool) (s Standing, in bool) {
 		return s, false
 	}
 	l.wake()
-	timer := time.NewTimer(heldFor)
-	defer timer.Stop()
+	over := newAlarm(heldFor)
+	defer over.stop()
 	select {
 	case r := <-p.result:
 		return r.standing, r.in
-	case <-timer.C:
+	case <-over.rings:
 	}
 	if l.held.giveUp(p) {
 		return s, false

@@ -28,13 +28,13 @@ func tickEvery(s *Settings) time.Duration {
 
 // tickForever ticks until ctx ends, whatever the store does.
 func (l *Line) tickForever(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	timer := newAlarm(0)
+	defer timer.stop()
 	var last, due time.Time
 	failures := 0
 	next := func(wait time.Duration) {
 		due = l.now().Add(wait)
-		timer.Reset(wait)
+		timer.reset(wait)
 	}
 	for {
 		select {
@@ -45,7 +45,7 @@ func (l *Line) tickForever(ctx context.Context) {
 				next(max(0, soon.Sub(l.now())))
 			}
 			continue
-		case <-timer.C:
+		case <-timer.rings:
 		}
 		last = l.now()
 		again, err := l.tick()

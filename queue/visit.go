@@ -235,17 +235,18 @@ func (v *visits) due(now Time, in []Visit) []Visit {
 
 // reportForever sends marks and visits once a second, and what is left at the end.
 func (l *Line) reportForever(ctx context.Context) {
-	ticker := time.NewTicker(reportEvery)
-	defer ticker.Stop()
-	gathered := time.NewTimer(0)
-	defer gathered.Stop()
+	second := newAlarm(reportEvery)
+	defer second.stop()
+	gathered := newAlarm(0)
+	defer gathered.stop()
 	for {
 		select {
-		case <-ticker.C:
+		case <-second.rings:
+			second.reset(reportEvery)
 			l.report()
 		case <-l.visits.soon:
-			gathered.Reset(claimWait)
-		case <-gathered.C:
+			gathered.reset(claimWait)
+		case <-gathered.rings:
 			l.reportVisits()
 		case <-ctx.Done():
 			l.report()

@@ -55,12 +55,12 @@ func TestMarksAtTheirPaceAreMeasured(t *testing.T) {
 	if err := pace(t.Context(), m, r, &config{gates: 2, paced: time.Second}, &f); err != nil {
 		t.Fatal(err)
 	}
-	// Every gate sends its share of a second once, and ticks four times.
+	// Every gate sends its share of a second once, and ticks.
 	if marks := f.pacedMarks * f.pacedSeconds; marks < 0.99*f.polls || marks > 1.01*f.polls {
 		t.Errorf("%.0f marks were sent in a second, want %.0f", marks, f.polls)
 	}
-	if ticks := f.pacedTicks * f.pacedSeconds; ticks < 8 || f.paced <= 0 {
-		t.Errorf("%.0f ticks were sent and took %v of a core, want 8 or more", ticks, f.paced)
+	if ticks := f.pacedTicks * f.pacedSeconds; ticks < 2 || f.paced <= 0 {
+		t.Errorf("%.0f ticks were sent by two gates and took %v of a core", ticks, f.paced)
 	}
 }
 
