@@ -3,7 +3,6 @@ package report
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/sluicegate/sluice/loadtest/metric"
+	"github.com/sluicegate/sluice/queue/queuetest/proc"
 )
 
 // astray finds what a reader would not see whole: a page that is wider than the
@@ -39,13 +39,10 @@ const astray = `(() => {
 })()`
 
 func TestAPhoneAndADesktopShowAllOfIt(t *testing.T) {
-	program, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Skip("not tested: how the report looks, since chromium is not installed")
-	}
 	if testing.Short() {
 		t.Skip("not tested with -short: how the report looks in chromium")
 	}
+	program := proc.Need(t, "chromium", "chromium-browser")
 	alloc, stop := chromedp.NewExecAllocator(t.Context(), chromedp.Headless, chromedp.ExecPath(program), chromedp.NoSandbox,
 		chromedp.NoFirstRun, chromedp.DisableGPU, chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true))

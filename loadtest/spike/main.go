@@ -6,7 +6,7 @@
 //	go run ./loadtest/spike --script loadtest/scripts/spike-8k.yaml --rate 400/s
 //
 // It ends as `sluice loadtest run` does: 0 when everything held, 99 when a threshold
-// was crossed.
+// was crossed (which `go run` prints, and ends with 1 itself).
 package main
 
 import (
