@@ -123,6 +123,7 @@ type fields struct {
 	cookie, forwarded                                   int
 	wantsHTML, requestedWith, prefetch, gzip            bool
 	hasToken                                            bool // also when it is empty: an app that has none yet
+	override                                            bool // a framework may take another method for this one
 }
 
 // read goes over raw header lines, which Validate has found to be well-formed.
@@ -184,6 +185,8 @@ func (f *fields) take(name, value []byte) {
 		case equalFold(name, "content-type"):
 			f.contentType = value
 		}
+	case 13:
+		f.override = f.override || equalDashed(name, "x-http-method")
 	case 14:
 		if equalFold(name, "sec-fetch-mode") {
 			f.fetchMode = value
@@ -208,6 +211,9 @@ func (f *fields) take(name, value []byte) {
 		if equalFold(name, "x-forwarded-proto") {
 			f.forwardedProto = value
 		}
+		f.override = f.override || equalDashed(name, "x-method-override")
+	case 22:
+		f.override = f.override || equalDashed(name, "x-http-method-override")
 	case 29:
 		if equalFold(name, "access-control-request-method") {
 			f.accessMethod = value
@@ -241,6 +247,25 @@ func equalFold(b []byte, word string) bool {
 	}
 	for i, c := range b {
 		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != word[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// equalDashed is equalFold with _ for -: programs behind CGI and WSGI cannot tell
+// them apart.
+func equalDashed(b []byte, word string) bool {
+	if len(b) != len(word) {
+		return false
+	}
+	for i, c := range b {
+		if c == '_' {
+			c = '-'
+		} else if c >= 'A' && c <= 'Z' {
 			c += 'a' - 'A'
 		}
 		if c != word[i] {

@@ -84,7 +84,7 @@ func (g *Gate) decide(x *exchange) {
 		g.answerAPI(x, api)
 		return
 	}
-	index, verdict := x.site.table.Find(x.method, x.host, x.target, x.client)
+	index, verdict := x.findRoom()
 	switch verdict {
 	case route.Refused:
 		x.refuse(fasthttp.StatusBadRequest) // nobody can tell which room it means

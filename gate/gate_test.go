@@ -23,12 +23,19 @@ store: memory
 origin: {url: "http://127.0.0.1:9"}
 secret: "0123456789abcdef0123456789abcdef"
 rooms:
-  - {name: drop, match: [{path: /drop}], rate: 10/s}
+  - name: drop
+    match: [{path: /drop}]
+    rate: 10/s
 `
 
 func openTestGate(t testing.TB, change func(*queue.Settings)) testGate {
 	t.Helper()
-	c, err := config.Load(config.Source{File: "test", Data: []byte(testConfig)})
+	return openTestGateOf(t, testConfig, change)
+}
+
+func openTestGateOf(t testing.TB, text string, change func(*queue.Settings)) testGate {
+	t.Helper()
+	c, err := config.Load(config.Source{File: "test", Data: []byte(text)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ const (
 	forwardedFor // X-Forwarded-For
 	forwardedHost
 	forwarded // anything else that tells an address or scheme
+	elsewhere // names another path or host than the request line and Host: dropped
 	cacheControl
 	targeted // CDN-Cache-Control and its like
 )
@@ -273,8 +274,31 @@ func kindOf(name []byte) kind {
 			}
 			return forwarded
 		}
-		if like(name, "x-real-ip") {
-			return forwarded
+		switch len(name) {
+		case 6:
+			if like(name, "x-host") {
+				return elsewhere
+			}
+		case 9:
+			if like(name, "x-real-ip") {
+				return forwarded
+			}
+		case 13:
+			if like(name, "x-rewrite-url") || like(name, "x-rewrite-uri") {
+				return elsewhere
+			}
+		case 14:
+			if like(name, "x-original-url") || like(name, "x-original-uri") || like(name, "x-override-url") {
+				return elsewhere
+			}
+		case 15:
+			if like(name, "x-original-host") {
+				return forwarded
+			}
+		case 20:
+			if like(name, "x-http-host-override") {
+				return elsewhere
+			}
 		}
 	}
 	if len(name) > 14 && is(name[len(name)-14:], "-cache-control") || is(name, "surrogate-control") {

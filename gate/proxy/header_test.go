@@ -152,6 +152,32 @@ func TestFieldsOfOneHopGoUnnamedToo(t *testing.T) {
 	c.wantNext("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 }
 
+func TestFieldsThatNameAnotherPathOrHostDoNotReachTheOrigin(t *testing.T) {
+	const elsewhere = "X-Original-URL: /drop\r\nX-Rewrite-URL: /drop\r\nx_rewrite_url: /drop\r\nX-ORIGINAL_URL: /drop\r\nX-Original-URI: /drop\r\n" +
+		"X-Rewrite-URI: /drop\r\nX-Override-URL: /drop\r\nX-Host: b\r\nX-HTTP-Host-Override: b\r\n"
+	for _, trusted := range []bool{false, true} {
+		got := make(chan string, 1)
+		g := start(t, func(_ int, c *peerConn) {
+			got <- c.head()
+			c.send(ok)
+		})
+		want := "GET / HTTP/1.1\r\nHost: a\r\nX-Original: /x\r\nX-Rewrite-URLs: /x\r\n"
+		if trusted {
+			g.request.ForwardedFor = []byte{}
+			want += "X-Original-Host: b\r\nX-Forwarded-For: 127.0.0.1\r\n"
+		} else {
+			want += "X-Forwarded-For: 203.0.113.7\r\n"
+		}
+		want += "X-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n\r\n"
+		c := g.dial()
+		c.send("GET / HTTP/1.1\r\nHost: a\r\n" + elsewhere + "X-Original: /x\r\nX-Rewrite-URLs: /x\r\nX-Original-Host: b\r\n\r\n")
+		if got := wait(t, got, "request"); got != want {
+			t.Errorf("trusted %v: origin got\n%s\nwant\n%s", trusted, got, want)
+		}
+		c.wantNext(ok)
+	}
+}
+
 func TestControlCharactersAreSeenWhereverTheyStand(t *testing.T) {
 	for n := range 20 {
 		for at := range n {

@@ -178,7 +178,7 @@ func (m *message) appendHead(b []byte, ctx *fasthttp.RequestCtx, r *Request, ori
 	for i := range m.fields {
 		f := &m.fields[i]
 		switch f.kind {
-		case hop, connection, upgrade, encoding, expect, session, ours, forwardedFor:
+		case hop, connection, upgrade, encoding, expect, session, ours, elsewhere, forwardedFor:
 			continue
 		case forwardedHost:
 			if trusted {

@@ -1,0 +1,43 @@
+package gate
+
+import (
+	"bytes"
+	"net/url"
+	"strings"
+
+	"github.com/sluicegate/sluice/gate/route"
+)
+
+// findRoom tells which room the request belongs to. An exception by method holds
+// only where the shop takes the request for the method that it has: frameworks
+// obey X-HTTP-Method-Override and its like, and _method in the query.
+func (x *exchange) findRoom() (int, route.Verdict) {
+	t := x.site.table
+	index, verdict := t.Find(x.method, x.host, x.target, x.client)
+	if verdict == route.Excepted && (x.fields.override || overridesMethod(x.target)) {
+		return t.Find(noMethod, x.host, x.target, x.client)
+	}
+	return index, verdict
+}
+
+// noMethod is in no exception's list.
+var noMethod = []byte("?")
+
+// overridesMethod tells whether the query has a parameter that is _method to some
+// framework. PHP makes an underscore of a dot, a blank and a bracket in names, skips
+// blanks before them and ends them at a NUL.
+func overridesMethod(target []byte) bool {
+	_, query, found := bytes.Cut(target, []byte("?"))
+	if !found || !containsFold(query, "ethod") && bytes.IndexByte(query, '%') < 0 {
+		return false
+	}
+	for pair := range bytes.FieldsFuncSeq(query, func(c rune) bool { return c == '&' || c == ';' || c == '?' }) {
+		name, _, _ := bytes.Cut(pair, []byte("="))
+		plain, err := url.QueryUnescape(string(name))
+		plain, _, _ = strings.Cut(strings.TrimLeft(plain, " "), "\x00")
+		if err == nil && len(plain) == len("_method") && strings.ContainsRune("_. [", rune(plain[0])) && strings.EqualFold(plain[1:], "method") {
+			return true
+		}
+	}
+	return false
+}
