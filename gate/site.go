@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sluicegate/sluice/gate/config"
+	"github.com/sluicegate/sluice/gate/origin"
 	"github.com/sluicegate/sluice/gate/page"
 	"github.com/sluicegate/sluice/gate/peer"
 	"github.com/sluicegate/sluice/gate/proxy"
@@ -88,11 +89,13 @@ func (g *Gate) newSite(c *config.Config) (*site, error) {
 		return s, nil
 	}
 	s.proxy, err = proxy.New(proxy.Config{
-		URLs:           c.Origin.URLs,
-		ConnectTimeout: c.Origin.ConnectTimeout,
-		HeaderTimeout:  c.Origin.HeaderTimeout,
-		MaxConns:       c.Origin.MaxConns,
-		Failed:         func(err error) { g.metrics.OriginError(proxy.Kind(err)) },
+		Origin: origin.Config{
+			URLs:           c.Origin.URLs,
+			ConnectTimeout: c.Origin.ConnectTimeout,
+			MaxConns:       c.Origin.MaxConns,
+		},
+		HeaderTimeout: c.Origin.HeaderTimeout,
+		Failed:        func(err error) { g.metrics.OriginError(proxy.Kind(err)) },
 	})
 	return s, err
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/sluicegate/sluice/gate/origin"
 )
 
 // A visitor and an origin that cost as little as they can, so that what is
@@ -81,7 +83,7 @@ func gateTo(t testing.TB, addr string, bare bool) string {
 		}
 		t.Cleanup(client.CloseIdleConnections)
 	} else {
-		p, err := New(Config{URLs: []string{"http://" + addr}})
+		p, err := New(Config{Origin: origin.Config{URLs: []string{"http://" + addr}}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,14 +2,14 @@ package proxy
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"sync"
-	"syscall"
 	"time"
+
+	"github.com/sluicegate/sluice/gate/origin"
 )
 
 const (
@@ -17,53 +17,55 @@ const (
 	maxHead    = 64 << 10 // an answer's header may be this long
 )
 
-// conn is one connection to an origin. It belongs to the pool or to one
-// exchange, never to both.
+// conn is a connection to the origin while an exchange has it, with what was
+// received on it. Idle connections have no buffer.
 type conn struct {
 	net.Conn
-	o      *origin
-	raw    syscall.RawConn // nil when there is no file descriptor to look at
-	peek   func(fd uintptr) bool
-	quiet  bool // what peek found: nothing to read, and not closed
-	buf    []byte
-	small  []byte // what buf was before enlarge
-	r, w   int    // buf[r:w] was received and not yet used
-	idle   time.Time
-	reused bool
-
-	readUntil, writeUntil time.Time // deadlines as they are set
+	link  *origin.Conn
+	buf   []byte
+	small []byte // what buf was before enlarge
+	r, w  int    // buf[r:w] was received and not yet used
 }
 
-func newConn(o *origin, nc net.Conn) *conn {
-	c := &conn{Conn: nc, o: o, buf: make([]byte, readBuffer)}
-	c.watch()
+var conns = sync.Pool{New: func() any { return &conn{buf: make([]byte, readBuffer)} }}
+
+func newConn(link *origin.Conn) *conn {
+	c := conns.Get().(*conn)
+	c.Conn, c.link = link.Conn, link
 	return c
 }
 
-// usable reports whether an idle connection is still open and silent. Bytes
-// that nobody asked for would be taken for the answer to the next request.
-func (c *conn) usable() bool {
-	if c.raw == nil {
-		return true
-	}
-	c.quiet = false
-	if err := c.raw.Read(c.peek); err != nil {
-		return false
-	}
-	return c.quiet
+// keep gives back a connection whose answer was read to its end.
+func (c *conn) keep(now time.Time) {
+	link := c.link
+	c.free()
+	link.Keep(now)
+}
+
+// drop closes a connection that cannot be used again.
+func (c *conn) drop() {
+	link := c.link
+	c.free()
+	link.Drop()
+}
+
+func (c *conn) free() {
+	c.shrink()
+	*c = conn{buf: c.buf}
+	conns.Put(c)
 }
 
 // readWithin moves the read deadline to d from now, give or take an eighth:
 // moving a timer for every request costs more than it is worth. Never early.
 func (c *conn) readWithin(now time.Time, d time.Duration) {
-	if move(&c.readUntil, now, d) {
-		c.Conn.SetReadDeadline(c.readUntil)
+	if move(&c.link.ReadBy, now, d) {
+		c.Conn.SetReadDeadline(c.link.ReadBy)
 	}
 }
 
 func (c *conn) writeWithin(now time.Time, d time.Duration) {
-	if move(&c.writeUntil, now, d) {
-		c.Conn.SetWriteDeadline(c.writeUntil)
+	if move(&c.link.WriteBy, now, d) {
+		c.Conn.SetWriteDeadline(c.link.WriteBy)
 	}
 }
 
@@ -174,207 +176,4 @@ func bare(nc net.Conn) net.Conn {
 		return t.NetConn()
 	}
 	return nc
-}
-
-// origin is one server with its connections. The newest idle connection is used
-// first, so that the others can end.
-type origin struct {
-	network, addr string
-	host          string      // for requests that name none
-	tls           *tls.Config // nil for http
-	dialer        net.Dialer
-	max           int
-	wait          time.Duration
-	keep          time.Duration // how long a connection may be idle
-
-	mu     sync.Mutex
-	idle   []*conn // oldest first
-	open   int     // idle and in use
-	queue  []chan *conn
-	sweep  *time.Timer
-	closed bool
-}
-
-// get returns a connection, an idle one unless fresh is wanted. It waits a
-// little when all are in use.
-func (o *origin) get(now time.Time, fresh bool) (*conn, error) {
-	o.mu.Lock()
-	for !fresh && len(o.idle) > 0 {
-		c := o.pop()
-		if now.Sub(c.idle) < o.keep {
-			o.mu.Unlock()
-			if c.usable() {
-				c.reused = true
-				return c, nil
-			}
-			c.Close()
-			o.mu.Lock()
-			o.lost()
-			continue
-		}
-		c.Close()
-		o.lost()
-	}
-	if o.open >= o.max && len(o.idle) > 0 {
-		o.pop().Close()
-		o.lost()
-	}
-	if o.closed {
-		o.mu.Unlock()
-		return nil, fmt.Errorf("%w: shut down", ErrBusy)
-	}
-	if o.open < o.max {
-		o.open++
-		o.mu.Unlock()
-		return o.dial()
-	}
-	turn := make(chan *conn, 1)
-	o.queue = append(o.queue, turn)
-	o.mu.Unlock()
-
-	timer := time.NewTimer(o.wait)
-	defer timer.Stop()
-	var c *conn
-	select {
-	case c = <-turn:
-	case <-timer.C:
-		o.mu.Lock()
-		for i, q := range o.queue {
-			if q == turn {
-				o.queue = append(o.queue[:i], o.queue[i+1:]...)
-				o.mu.Unlock()
-				return nil, fmt.Errorf("%w: %d connections to %s in use", ErrBusy, o.max, o.addr)
-			}
-		}
-		o.mu.Unlock()
-		c = <-turn // it was our turn after all
-	}
-	if c != nil {
-		c.reused = true
-		if !fresh {
-			return c, nil
-		}
-		c.Close()
-	}
-	return o.dial() // the place of the one that closed is ours
-}
-
-func (o *origin) pop() *conn {
-	n := len(o.idle) - 1
-	c := o.idle[n]
-	o.idle[n] = nil
-	o.idle = o.idle[:n]
-	return c
-}
-
-// dial takes a place that was counted already, and gives it back on an error.
-func (o *origin) dial() (*conn, error) {
-	c, err := o.connect()
-	if err != nil {
-		o.gone()
-		return nil, err
-	}
-	return c, nil
-}
-
-func (o *origin) connect() (*conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), o.dialer.Timeout)
-	defer cancel()
-	nc, err := o.dialer.DialContext(ctx, o.network, o.addr)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrConnect, err)
-	}
-	if o.tls != nil {
-		t := tls.Client(nc, o.tls)
-		if err := t.HandshakeContext(ctx); err != nil {
-			nc.Close()
-			return nil, fmt.Errorf("%w: %s: %w", ErrConnect, o.addr, err)
-		}
-		nc = t
-	}
-	return newConn(o, nc), nil
-}
-
-// put gives back a connection whose answer was read to its end.
-func (o *origin) put(c *conn, now time.Time) {
-	c.shrink()
-	c.r, c.w = 0, 0
-	c.idle = now
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	switch {
-	case o.closed:
-		c.Close()
-		o.lost()
-	case len(o.queue) > 0:
-		turn := o.queue[0]
-		o.queue = o.queue[:copy(o.queue, o.queue[1:])]
-		turn <- c
-	default:
-		o.idle = append(o.idle, c)
-		if o.sweep == nil {
-			o.sweep = time.AfterFunc(o.keep, o.closeIdle)
-		}
-	}
-}
-
-// drop closes a connection that cannot be used again.
-func (o *origin) drop(c *conn) {
-	c.shrink()
-	c.Close()
-	o.gone()
-}
-
-func (o *origin) gone() {
-	o.mu.Lock()
-	o.lost()
-	o.mu.Unlock()
-}
-
-// lost takes one connection off the count, or hands its place to who waits.
-func (o *origin) lost() {
-	if len(o.queue) > 0 && !o.closed {
-		turn := o.queue[0]
-		o.queue = o.queue[:copy(o.queue, o.queue[1:])]
-		turn <- nil
-		return
-	}
-	o.open--
-}
-
-// closeIdle closes what was idle too long. Its timer runs only while something is idle.
-func (o *origin) closeIdle() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	now := time.Now()
-	n := 0
-	for n < len(o.idle) && now.Sub(o.idle[n].idle) >= o.keep {
-		o.idle[n].Close()
-		o.open--
-		n++
-	}
-	kept := copy(o.idle, o.idle[n:])
-	clear(o.idle[kept:])
-	o.idle = o.idle[:kept]
-	if kept == 0 || o.closed {
-		o.sweep = nil
-		return
-	}
-	o.sweep.Reset(max(o.keep-now.Sub(o.idle[0].idle), time.Millisecond))
-}
-
-// close closes what is idle and lets nothing be kept any more.
-func (o *origin) close() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.closed = true
-	if o.sweep != nil {
-		o.sweep.Stop()
-		o.sweep = nil
-	}
-	for _, c := range o.idle {
-		c.Close()
-		o.open--
-	}
-	o.idle = nil
 }

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/sluicegate/sluice/gate/origin"
 )
 
 // Connections to the origin: made, kept, looked at, given up.
@@ -112,7 +114,7 @@ func TestIdleConnectionsThatAreDeadOrNotSilentAreNotUsed(t *testing.T) {
 				c.send(ok)
 			}
 			ended <- true
-		}, func(c *Config) { c.KeepAlive = 20 * time.Millisecond })
+		}, func(c *Config) { c.Origin.KeepAlive = 20 * time.Millisecond })
 		c := g.dial()
 		c.send(get)
 		c.wantNext(ok)
@@ -159,7 +161,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 	t.Run("after a short wait it is busy", func(t *testing.T) {
 		answer := make(chan bool)
 		g := start(t, func(_ int, c *peerConn) { c.head(); <-answer; c.send(ok); c.rest() },
-			func(c *Config) { c.MaxConns, c.BusyWait = 1, 10*time.Millisecond })
+			func(c *Config) { c.Origin.MaxConns, c.Origin.BusyWait = 1, 10*time.Millisecond })
 		first, second := g.dial(), g.dial()
 		first.send(get)
 		wait(t, g.dialled, "connection")
@@ -177,7 +179,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 				<-answer
 				c.send(ok)
 			}
-		}, func(c *Config) { c.MaxConns, c.BusyWait = 1, patience })
+		}, func(c *Config) { c.Origin.MaxConns, c.Origin.BusyWait = 1, patience })
 		a, b := g.dial(), g.dial()
 		a.send(get)
 		<-g.dialled
@@ -197,7 +199,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 			c.head()
 			<-answer
 			c.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
-		}, func(c *Config) { c.MaxConns, c.BusyWait = 1, patience })
+		}, func(c *Config) { c.Origin.MaxConns, c.Origin.BusyWait = 1, patience })
 		a, b := g.dial(), g.dial()
 		a.send(get)
 		<-g.dialled
@@ -221,7 +223,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 				c.send("HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n")
 				c.rest()
 			}
-		}, func(c *Config) { c.MaxConns, c.BusyWait = 1, time.Millisecond })
+		}, func(c *Config) { c.Origin.MaxConns, c.Origin.BusyWait = 1, time.Millisecond })
 		for range 3 {
 			for n := range 4 {
 				c := g.dial()
@@ -244,22 +246,16 @@ func TestConnectionsAreLimited(t *testing.T) {
 
 // waitQueue waits until n requests wait for a connection.
 func waitQueue(g *rig, n int) {
-	g.until(func(o *origin) bool { return len(o.queue) == n })
+	g.until(func(s origin.Status) bool { return s.Waiting == n })
 }
 
-func waitOpen(g *rig, n int) { g.until(func(o *origin) bool { return o.open == n }) }
+func waitOpen(g *rig, n int) { g.until(func(s origin.Status) bool { return s.Idle+s.Used == n }) }
 
 // until looks until the only origin is as wanted.
-func (g *rig) until(as func(*origin) bool) {
+func (g *rig) until(as func(origin.Status) bool) {
 	g.t.Helper()
 	deadline := time.After(patience)
-	for o := g.proxy.origins[0]; ; {
-		o.mu.Lock()
-		done := as(o)
-		o.mu.Unlock()
-		if done {
-			return
-		}
+	for !as(g.proxy.origins.Status()[0]) {
 		select {
 		case <-deadline:
 			g.t.Fatal("the pool did not get there")
@@ -275,7 +271,7 @@ func TestOriginsThatCannotBeReached(t *testing.T) {
 	}
 	gone.Close()
 	t.Run("the only one", func(t *testing.T) {
-		g := start(t, always(ok), func(c *Config) { c.URLs = []string{"http://" + gone.Addr().String()} })
+		g := start(t, always(ok), func(c *Config) { c.Origin.URLs = []string{"http://" + gone.Addr().String()} })
 		c := g.dial()
 		c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
 		g.wantErr(ErrConnect)
@@ -285,7 +281,7 @@ func TestOriginsThatCannotBeReached(t *testing.T) {
 		c.wantNext("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 7\r\n\r\nconnect")
 	})
 	t.Run("one of two", func(t *testing.T) {
-		g := start(t, always(ok), func(c *Config) { c.URLs = append(c.URLs, "http://"+gone.Addr().String()) })
+		g := start(t, always(ok), func(c *Config) { c.Origin.URLs = append(c.Origin.URLs, "http://"+gone.Addr().String()) })
 		c := g.dial()
 		for range 4 {
 			c.send("POST / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -314,7 +310,7 @@ func TestSeveralOriginsTakeTurns(t *testing.T) {
 		return "http://" + ln.Addr().String()
 	}
 	a, b := serve("a"), serve("b")
-	g := start(t, always(ok), func(c *Config) { c.URLs = []string{a, b} })
+	g := start(t, always(ok), func(c *Config) { c.Origin.URLs = []string{a, b} })
 	c := g.dial()
 	seen := map[string]int{}
 	for range 10 {
@@ -340,7 +336,7 @@ func TestWaysToTheOrigin(t *testing.T) {
 			s.Start()
 			t.Cleanup(s.Close)
 		}
-		g := start(t, always(ok), append(options, func(c *Config) { c.URLs = []string{url} })...)
+		g := start(t, always(ok), append(options, func(c *Config) { c.Origin.URLs = []string{url} })...)
 		c := g.dial()
 		for _, body := range []string{"ab", strings.Repeat("x", 20000)} {
 			c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -376,14 +372,14 @@ func TestWaysToTheOrigin(t *testing.T) {
 		t.Cleanup(s.Close)
 		roots := x509.NewCertPool()
 		roots.AddCert(s.Certificate())
-		try(t, nil, s.URL, func(c *Config) { c.TLS = &tls.Config{RootCAs: roots} })
+		try(t, nil, s.URL, func(c *Config) { c.Origin.TLS = &tls.Config{RootCAs: roots} })
 	})
 	t.Run("https that cannot be verified", func(t *testing.T) {
 		s := httptest.NewUnstartedServer(handler)
 		s.Config.ErrorLog = log.New(io.Discard, "", 0)
 		s.StartTLS()
 		t.Cleanup(s.Close)
-		g := start(t, always(ok), func(c *Config) { c.URLs = []string{s.URL} })
+		g := start(t, always(ok), func(c *Config) { c.Origin.URLs = []string{s.URL} })
 		c := g.dial()
 		c.send(get)
 		g.wantErr(ErrConnect)

@@ -5,6 +5,8 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"github.com/sluicegate/sluice/gate/origin"
 )
 
 // What Forward answers. All but ErrRequest, ErrTooLarge and ErrClientBody are
@@ -19,9 +21,9 @@ var (
 	// saw a broken connection, never an end. 400, then close.
 	ErrClientBody = errors.New("proxy: request body broken")
 	// ErrBusy: all connections or tunnels are in use: 503.
-	ErrBusy = errors.New("proxy: origin at its connection limit")
+	ErrBusy = origin.ErrBusy
 	// ErrConnect: no connection could be made; nothing was sent: 502.
-	ErrConnect = errors.New("proxy: origin unreachable")
+	ErrConnect = origin.ErrConnect
 	// ErrTimeout: the origin did not answer in time: 504.
 	ErrTimeout = errors.New("proxy: origin timed out")
 	// ErrBroken: the origin died before its header was whole, or sent nonsense: 502.

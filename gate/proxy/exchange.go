@@ -32,11 +32,8 @@ const (
 // fasthttp writes to the visitor, and goes back to its pool when that is closed.
 type exchange struct {
 	p   *Proxy
-	o   *origin
 	c   *conn // nil once it was given back
 	req message
-	// apart: the connection was dialled for an upgrade and is none of the pool's.
-	apart bool
 
 	out []byte // the request as sent, later the answer's header
 
@@ -70,12 +67,10 @@ var exchanges = sync.Pool{New: func() any {
 func (x *exchange) release() {
 	switch {
 	case x.c == nil:
-	case x.apart:
-		x.c.Close()
 	case x.done && x.reuse && x.c.r == x.c.w:
-		x.o.put(x.c, time.Now())
+		x.c.keep(time.Now())
 	default:
-		x.o.drop(x.c)
+		x.c.drop()
 	}
 	x.c = nil
 	if cap(x.out) > maxHead {
@@ -94,9 +89,7 @@ func (x *exchange) release() {
 func (x *exchange) giveUp() {
 	if x.c != nil {
 		abort(x.c.Conn)
-		if !x.apart {
-			x.o.gone()
-		}
+		x.c.drop()
 		x.c = nil
 	}
 }
@@ -487,7 +480,7 @@ func (x *exchange) fill() error {
 		if err == nil || !isTimeout(err) {
 			return err
 		}
-		x.c.readUntil = time.Time{}
+		x.c.link.ReadBy = time.Time{}
 	}
 }
 
@@ -621,7 +614,7 @@ func (u *upload) wait() {
 // joined is called when ended was received.
 func (u *upload) joined() {
 	u.running = false
-	u.conn.writeUntil, u.conn.readUntil = time.Time{}, time.Time{}
+	u.conn.link.WriteBy, u.conn.link.ReadBy = time.Time{}, time.Time{}
 }
 
 // finish reports whether the upload has ended, now that the answer is there.

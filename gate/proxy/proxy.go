@@ -2,37 +2,26 @@ package proxy
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/url"
-	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/sluicegate/sluice/gate/origin"
 )
 
-// Config says where the origin is and how long to wait for it. Zero values of
-// all but URLs mean the default named beside them.
+// Config says where the origin is and how long to wait for it. Zero values mean
+// the default named beside them.
 type Config struct {
-	// URLs are the origins, taken in turn: http://host:port, https://host:port or
-	// unix:/path. A path, query or user is refused: the request-target goes
-	// through untouched, and a prefix would have to be glued to it.
-	URLs           []string
-	ConnectTimeout time.Duration // 2s, TLS included
-	HeaderTimeout  time.Duration // 30s from the request's end to the answer's header
-	IdleTimeout    time.Duration // 5m without a byte from the origin in mid-body; no limit in total
-	ClientTimeout  time.Duration // 30s in which a visitor has to send or take some bytes
-	TunnelTimeout  time.Duration // 1h without a byte in either direction
-	KeepAlive      time.Duration // 8s: how long a connection may be idle; below the origin's own limit
-	MaxConns       int           // 1024 connections to each origin, tunnels not counted
-	BusyWait       time.Duration // 250ms: wait for a connection when all are in use
-	MaxTunnels     int           // 4096 upgraded connections
-	MaxBody        int64         // bytes of a request's body; 0 is no limit
-	TLS            *tls.Config   // for https; nil verifies against the system's roots
+	Origin        origin.Config
+	HeaderTimeout time.Duration // 30s from the request's end to the answer's header
+	IdleTimeout   time.Duration // 5m without a byte from the origin in mid-body; no limit in total
+	ClientTimeout time.Duration // 30s in which a visitor has to send or take some bytes
+	TunnelTimeout time.Duration // 1h without a byte in either direction
+	MaxTunnels    int           // 4096 upgraded connections
+	MaxBody       int64         // bytes of a request's body; 0 is no limit
 
 	// Failed, when set, is told what broke after Forward had returned: an answer
 	// in mid-body, a tunnel. It is called from several goroutines.
@@ -57,8 +46,7 @@ type Answer struct {
 // Proxy forwards requests. It is safe for concurrent use.
 type Proxy struct {
 	c       Config
-	origins []*origin
-	turn    atomic.Uint32
+	origins *origin.Group
 	period  time.Duration // usePeriod, but for tests
 	tunnels tunnels
 }
@@ -70,16 +58,10 @@ func New(c Config) (*Proxy, error) {
 			*d = to
 		}
 	}
-	set(&c.ConnectTimeout, 2*time.Second)
 	set(&c.HeaderTimeout, 30*time.Second)
 	set(&c.IdleTimeout, 5*time.Minute)
 	set(&c.ClientTimeout, 30*time.Second)
 	set(&c.TunnelTimeout, time.Hour)
-	set(&c.KeepAlive, 8*time.Second)
-	set(&c.BusyWait, 250*time.Millisecond)
-	if c.MaxConns == 0 {
-		c.MaxConns = 1024
-	}
 	if c.MaxTunnels == 0 {
 		c.MaxTunnels = 4096
 	}
@@ -88,90 +70,26 @@ func New(c Config) (*Proxy, error) {
 		name string
 		d    time.Duration
 	}{
-		{"connect timeout", c.ConnectTimeout}, {"header timeout", c.HeaderTimeout}, {"idle timeout", c.IdleTimeout},
-		{"client timeout", c.ClientTimeout}, {"tunnel timeout", c.TunnelTimeout}, {"keep alive", c.KeepAlive}, {"busy wait", c.BusyWait},
+		{"header timeout", c.HeaderTimeout}, {"idle timeout", c.IdleTimeout},
+		{"client timeout", c.ClientTimeout}, {"tunnel timeout", c.TunnelTimeout},
 	} {
 		if d.d < 0 {
 			errs = append(errs, fmt.Errorf("proxy: %s %v is negative", d.name, d.d))
 		}
 	}
-	if c.MaxConns < 0 || c.MaxTunnels < 0 || c.MaxBody < 0 {
+	if c.MaxTunnels < 0 || c.MaxBody < 0 {
 		errs = append(errs, errors.New("proxy: a limit is negative"))
 	}
-	if len(c.URLs) == 0 {
-		errs = append(errs, errors.New("proxy: no origin"))
-	}
-	p := &Proxy{c: c, period: usePeriod}
-	for _, u := range c.URLs {
-		o, err := newOrigin(u, &c)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		p.origins = append(p.origins, o)
+	origins, err := origin.New(c.Origin)
+	if err != nil {
+		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	p := &Proxy{c: c, period: usePeriod, origins: origins}
 	p.tunnels.init(c.MaxTunnels)
 	return p, nil
-}
-
-func newOrigin(raw string, c *Config) (*origin, error) {
-	o := &origin{
-		network: "tcp",
-		dialer:  net.Dialer{Timeout: c.ConnectTimeout},
-		max:     c.MaxConns, wait: c.BusyWait, keep: c.KeepAlive,
-	}
-	if path, ok := strings.CutPrefix(raw, "unix:"); ok {
-		path = strings.TrimPrefix(path, "//")
-		if !strings.HasPrefix(path, "/") {
-			return nil, fmt.Errorf("proxy: origin %q: the socket's path must begin with /", raw)
-		}
-		o.network, o.addr, o.host = "unix", path, "localhost"
-		return o, nil
-	}
-	u, err := url.Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("proxy: origin: %w", err)
-	}
-	switch {
-	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("proxy: origin %q: want http://, https:// or unix:/", raw)
-	case u.Hostname() == "":
-		return nil, fmt.Errorf("proxy: origin %q: no host", raw)
-	case u.User != nil:
-		return nil, fmt.Errorf("proxy: origin %q: a user is not supported", u.Redacted())
-	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, fmt.Errorf("proxy: origin %q: a path or query is not supported", raw)
-	}
-	port := u.Port()
-	if port == "" {
-		port = "80"
-	}
-	if u.Scheme == "https" {
-		if u.Port() == "" {
-			port = "443"
-		}
-		o.tls = &tls.Config{}
-		if c.TLS != nil {
-			o.tls = c.TLS.Clone()
-		}
-		if o.tls.ServerName == "" {
-			o.tls.ServerName = u.Hostname()
-		}
-		o.tls.NextProtos = []string{"http/1.1"}
-	}
-	o.host, o.addr = u.Host, net.JoinHostPort(u.Hostname(), port)
-	return o, nil
-}
-
-// pick returns the origin whose turn it is, or the i-th after it.
-func (p *Proxy) pick(i int) *origin {
-	if len(p.origins) == 1 {
-		return p.origins[0]
-	}
-	return p.origins[(int(p.turn.Load())+i)%len(p.origins)]
 }
 
 // Forward sends ctx's request to the origin and puts the answer into
@@ -234,15 +152,15 @@ func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) erro
 	if err != nil {
 		return err
 	}
-	x.out = x.req.appendHead(x.out[:0], ctx, r, x.o.host, false)
+	x.out = x.req.appendHead(x.out[:0], ctx, r, c.link.Server().Host(), false)
 	x.out = append(x.out, whole...)
 	x.client, x.overTLS, x.use, x.tag = ctx.Conn(), ctx.IsTLS(), r.Use, r.Tag
 	x.usedAt.Store(now.UnixNano())
 
 	once := body != nil || whole != nil || !repeatable(h.Method())
-	if body != nil && c.reused && c.raw == nil {
+	if body != nil && c.link.Blind() {
 		// Nothing is known about the kept connection, and a body goes out once only.
-		x.o.drop(c)
+		c.drop()
 		x.c = nil
 		if c, err = p.connect(x, now, true); err != nil {
 			return err
@@ -256,10 +174,10 @@ func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) erro
 		if err == nil {
 			break
 		}
-		if !stale || once || !c.reused {
+		if !stale || once || !c.link.Reused {
 			return err
 		}
-		x.o.drop(c)
+		c.drop()
 		x.c = nil
 		if c, err = p.connect(x, now, true); err != nil {
 			return err
@@ -303,25 +221,14 @@ func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) erro
 	return nil
 }
 
-// connect takes a connection of the origin whose turn it is. Others are tried
-// when it cannot be reached: nothing was sent yet.
+// connect takes a connection to the origin.
 func (p *Proxy) connect(x *exchange, now time.Time, fresh bool) (*conn, error) {
-	if len(p.origins) > 1 {
-		p.turn.Add(1)
+	link, err := p.origins.Take(now, fresh)
+	if err != nil {
+		return nil, err
 	}
-	var err error
-	for i := range p.origins {
-		o := p.pick(i)
-		var c *conn
-		if c, err = o.get(now, fresh); err == nil {
-			x.o, x.c = o, c
-			return c, nil
-		}
-		if !errors.Is(err, ErrConnect) {
-			break
-		}
-	}
-	return nil, err
+	x.c = newConn(link)
+	return x.c, nil
 }
 
 // attempt sends the request once and reads the answer's header.
@@ -333,7 +240,7 @@ func (x *exchange) attempt(body io.Reader, length int, head bool, now time.Time)
 	} else {
 		// The origin's time begins when the body is sent.
 		c.Conn.SetReadDeadline(time.Time{})
-		c.readUntil = time.Time{}
+		c.link.ReadBy = time.Time{}
 	}
 	if _, err := c.Conn.Write(x.out); err != nil {
 		return nil, a, !isTimeout(err), x.failure(err)
@@ -360,12 +267,12 @@ func (x *exchange) attempt(body io.Reader, length int, head bool, now time.Time)
 
 func (x *exchange) failure(err error) error {
 	if isTimeout(err) {
-		return fmt.Errorf("%w: %s: no answer within %v", ErrTimeout, x.o.addr, x.p.c.HeaderTimeout)
+		return fmt.Errorf("%w: %s: no answer within %v", ErrTimeout, x.c.link.Server(), x.p.c.HeaderTimeout)
 	}
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
-	return fmt.Errorf("%w: %s: %w", ErrBroken, x.o.addr, err)
+	return fmt.Errorf("%w: %s: %w", ErrBroken, x.c.link.Server(), err)
 }
 
 // repeatable are the methods that may be sent twice.
@@ -395,8 +302,6 @@ func (x *exchange) stream(ctx *fasthttp.RequestCtx) {
 // it after the server has stopped, or beside it: tunnels are none of its business.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	err := p.tunnels.shutdown(ctx)
-	for _, o := range p.origins {
-		o.close()
-	}
+	p.origins.Close()
 	return err
 }

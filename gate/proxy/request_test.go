@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/sluicegate/sluice/gate/origin"
 )
 
 // Bodies on their way to the origin, and what becomes of them when somebody
@@ -531,7 +533,7 @@ func TestErrorsHaveTheirKinds(t *testing.T) {
 }
 
 func TestBadConfigurationIsRefusedWithEveryReason(t *testing.T) {
-	_, err := New(Config{URLs: []string{"http://a/b", "ftp://a", "http://", "https://u:secret@a", "http://a?x", "unix:a", "http://a b"}, HeaderTimeout: -time.Second})
+	_, err := New(Config{Origin: origin.Config{URLs: []string{"http://a/b", "ftp://a", "http://", "https://u:secret@a", "http://a?x", "unix:a", "http://a b"}}, HeaderTimeout: -time.Second})
 	if err == nil {
 		t.Fatal("accepted")
 	}

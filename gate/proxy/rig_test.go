@@ -16,6 +16,8 @@ import (
 
 	"github.com/valyala/fasthttp"
 	"go.uber.org/goleak"
+
+	"github.com/sluicegate/sluice/gate/origin"
 )
 
 func TestMain(m *testing.M) {
@@ -51,14 +53,14 @@ func start(t testing.TB, serve func(n int, c *peerConn), options ...any) *rig {
 		t: t, errs: make(chan error, 1000), failed: make(chan error, 1000), dialled: make(chan net.Conn, 1000),
 		request: Request{Client: netip.MustParseAddr("203.0.113.7"), Proto: "http"},
 	}
-	origin, err := net.Listen("tcp", "127.0.0.1:0")
+	shop, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var served sync.WaitGroup
 	served.Go(func() {
 		for n := 0; ; n++ {
-			c, err := origin.Accept()
+			c, err := shop.Accept()
 			if err != nil {
 				return
 			}
@@ -70,7 +72,7 @@ func start(t testing.TB, serve func(n int, c *peerConn), options ...any) *rig {
 		}
 	})
 
-	c := Config{URLs: []string{"http://" + origin.Addr().String()}, Failed: func(err error) { g.failed <- err }}
+	c := Config{Origin: origin.Config{URLs: []string{"http://" + shop.Addr().String()}}, Failed: func(err error) { g.failed <- err }}
 	g.server = &fasthttp.Server{MaxIdleWorkerDuration: 100 * time.Millisecond} // its cleaner sleeps that long at the end
 	for _, o := range options {
 		switch o := o.(type) {
@@ -101,7 +103,7 @@ func start(t testing.TB, serve func(n int, c *peerConn), options ...any) *rig {
 		now, cancelNow := context.WithCancel(context.Background())
 		cancelNow()
 		g.proxy.Shutdown(now)
-		origin.Close()
+		shop.Close()
 		for len(g.dialled) > 0 {
 			(<-g.dialled).Close()
 		}

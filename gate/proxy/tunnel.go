@@ -186,26 +186,17 @@ func (x *exchange) forwardUpgrade(ctx *fasthttp.RequestCtx, r *Request, a *Answe
 		}
 	}()
 
-	if len(p.origins) > 1 {
-		p.turn.Add(1)
-	}
-	var err error
-	for i := range p.origins {
-		x.o = p.pick(i)
-		if x.c, err = x.o.connect(); err == nil {
-			break
-		}
-	}
+	link, err := p.origins.Dial()
 	if err != nil {
 		return err
 	}
-	x.apart = true
+	x.c = newConn(link)
 	x.client, x.use, x.tag = ctx.Conn(), r.Use, r.Tag
 	now := time.Now()
 	x.usedAt.Store(now.UnixNano())
 	x.c.writeWithin(now, p.c.HeaderTimeout)
 	x.c.readWithin(now, p.c.HeaderTimeout)
-	x.out = x.req.appendHead(x.out[:0], ctx, r, x.o.host, true)
+	x.out = x.req.appendHead(x.out[:0], ctx, r, link.Server().Host(), true)
 	if _, err := x.c.Write(x.out); err != nil {
 		return x.failure(err)
 	}

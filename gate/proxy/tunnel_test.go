@@ -14,6 +14,8 @@ import (
 
 	"github.com/fasthttp/websocket"
 	"github.com/valyala/fasthttp"
+
+	"github.com/sluicegate/sluice/gate/origin"
 )
 
 const (
@@ -52,7 +54,7 @@ func TestAWebSocketIsTunnelled(t *testing.T) {
 	serving.Go(func() { shop.Serve(ln) })
 	t.Cleanup(func() { shop.Shutdown(); serving.Wait() })
 
-	g := start(t, always(ok), func(c *Config) { c.URLs = []string{"http://" + ln.Addr().String()} })
+	g := start(t, always(ok), func(c *Config) { c.Origin.URLs = []string{"http://" + ln.Addr().String()} })
 	g.after = func(ctx *fasthttp.RequestCtx, a *Answer) {
 		if !a.Upgraded || a.Status != 101 {
 			t.Errorf("%+v", *a)
@@ -114,11 +116,11 @@ func TestTheHandshakeHasItsOwnConnection(t *testing.T) {
 		t.Errorf("%d connections", len(g.dialled))
 	}
 	waitTunnels(g, 0)
-	g.until(func(o *origin) bool { return o.open == 1 && len(o.idle) == 1 })
+	g.until(func(s origin.Status) bool { return s.Idle == 1 && s.Used == 0 })
 }
 
 func waitTunnels(g *rig, n int) {
-	g.until(func(*origin) bool {
+	g.until(func(origin.Status) bool {
 		g.proxy.tunnels.mu.Lock()
 		defer g.proxy.tunnels.mu.Unlock()
 		return len(g.proxy.tunnels.open) == n
@@ -309,7 +311,7 @@ func TestShutdownWaitsForTunnelsAndThenClosesThem(t *testing.T) {
 		g.wantErr(nil)
 		done := make(chan error, 1)
 		go func() { done <- g.proxy.Shutdown(context.Background()) }()
-		g.until(func(*origin) bool {
+		g.until(func(origin.Status) bool {
 			g.proxy.tunnels.mu.Lock()
 			defer g.proxy.tunnels.mu.Unlock()
 			return g.proxy.tunnels.closed
@@ -355,7 +357,7 @@ func TestShutdownWaitsForTunnelsAndThenClosesThem(t *testing.T) {
 
 // waitAsked waits until the only tunnel was asked to end.
 func waitAsked(g *rig) {
-	g.until(func(*origin) bool {
+	g.until(func(origin.Status) bool {
 		g.proxy.tunnels.mu.Lock()
 		defer g.proxy.tunnels.mu.Unlock()
 		for t := range g.proxy.tunnels.open {

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package proxy
+package origin
 
 // watch does nothing here: idle connections are used unseen.
-func (c *conn) watch() {}
+func (c *Conn) watch() {}

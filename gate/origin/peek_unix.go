@@ -1,12 +1,12 @@
 //go:build unix
 
-package proxy
+package origin
 
 import "syscall"
 
 // watch prepares looking at the socket, once, as a closure for every look
 // would be garbage for every request.
-func (c *conn) watch() {
+func (c *Conn) watch() {
 	sc, ok := bare(c.Conn).(syscall.Conn)
 	if !ok {
 		return
