@@ -9,6 +9,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/sluicegate/sluice/gate/peer"
 	"github.com/sluicegate/sluice/gate/proxy"
 	"github.com/sluicegate/sluice/metrics"
 )
@@ -72,7 +73,7 @@ func (x *exchange) read() {
 	x.host = x.fields.host
 	remote := remoteAddr(x.ctx.RemoteAddr())
 	x.client, x.trusted = x.site.trust.Resolve(remote, x.fields.forwardedFor[:x.fields.forwarded])
-	x.https = x.site.secure || x.site.trust.HTTPS(remote, x.fields.forwardedProto, x.ctx.IsTLS())
+	x.https = x.site.secure || x.site.trust.HTTPS(remote, x.fields.forwardedProto, x.ctx.IsTLS() || peer.Encrypted(x.ctx.Conn()))
 }
 
 func remoteAddr(a net.Addr) netip.Addr {

@@ -73,6 +73,9 @@ func newProcess(c *config.Config, log *slog.Logger, load func() (*config.Config,
 	if p.visitors, err = visitorSockets.Listen(context.Background(), "tcp", c.Listen); err != nil {
 		return nil, cannotListen("visitors", c.Listen, "--listen, SLUICE_LISTEN or listen in the file", err)
 	}
+	if c.ProxyProtocol {
+		p.visitors = p.gate.Proxied(p.visitors)
+	}
 	if p.operators, err = net.Listen("tcp", c.Admin.Listen); err != nil {
 		p.visitors.Close()
 		return nil, cannotListen("operators", c.Admin.Listen, "--admin, SLUICE_ADMIN or admin.listen in the file", err)

@@ -157,6 +157,8 @@ func needsRestart(old, c *config.Config) string {
 		return "listen"
 	case old.Admin.Listen != c.Admin.Listen:
 		return "admin.listen"
+	case old.ProxyProtocol != c.ProxyProtocol:
+		return "proxy_protocol"
 	case old.Store != c.Store:
 		return "store"
 	case old.Log != c.Log:

@@ -20,6 +20,9 @@ func (l *loader) check() {
 	if len(c.Origin.URLs) == 0 && !l.isBad("origin") {
 		l.problem("origin.url", "the address of the shop is missing; the flag --origin and SLUICE_ORIGIN set it too")
 	}
+	if c.ProxyProtocol && len(c.TrustedProxies) == 0 && !l.isBad("trusted_proxies") {
+		l.problem("proxy_protocol", "every connection would be closed, as trusted_proxies names nobody: name the load balancers there")
+	}
 	if !l.isBad("listen") {
 		if !l.isBad("admin.listen") && sameSocket(c.Listen, c.Admin.Listen) {
 			l.problem("admin.listen", "%q and the visitors' %q cannot both be listened at", c.Admin.Listen, c.Listen)

@@ -56,6 +56,7 @@ type Config struct {
 	Secrets         []string
 	SecretGenerated bool
 	TrustedProxies  []netip.Prefix
+	ProxyProtocol   bool     // every connection begins with a PROXY header
 	HTTPS           string   // auto or always
 	CORSOrigins     []string // as browsers send them
 	Origin          Origin

@@ -44,6 +44,7 @@ func (l *loader) file(root *yaml.Node) {
 		{"secret", l.secret},
 		{"secret_file", l.secretFile},
 		{"trusted_proxies", func(n *yaml.Node, key string) { c.TrustedProxies = l.prefixes(n, key) }},
+		{"proxy_protocol", l.flag(&c.ProxyProtocol)},
 		{"https", l.word(&c.HTTPS, "auto", "always")},
 		{"cors_origins", l.corsOrigins},
 		{"origin", l.originOf},
@@ -190,6 +191,21 @@ func orList(words []string) string {
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
+// flag reads true or false.
+func (l *loader) flag(to *bool) func(*yaml.Node, string) {
+	return func(n *yaml.Node, key string) {
+		switch text, ok := l.scalar(n, key, "true or false"); {
+		case !ok:
+		case text == "true" || text == "True" || text == "TRUE":
+			*to = true
+		case text == "false" || text == "False" || text == "FALSE":
+			*to = false
+		default:
+			l.problem(key, "%q: want true or false", text)
+		}
+	}
+}
+
 // span reads a duration.
 func (l *loader) span(to *time.Duration, low, high time.Duration) func(*yaml.Node, string) {
 	return func(n *yaml.Node, key string) {
@@ -236,18 +252,7 @@ func (l *loader) room(n *yaml.Node, key string) {
 		{"name", func(n *yaml.Node, key string) { room.Name = l.roomName(n, key) }},
 		{"match", func(n *yaml.Node, key string) { room.Match = l.matches(n, key) }},
 		{"except", func(n *yaml.Node, key string) { room.Except = l.excepts(n, key) }},
-		{"match_case", func(n *yaml.Node, key string) {
-			text, ok := l.scalar(n, key, "true or false")
-			switch {
-			case !ok:
-			case text == "true" || text == "True" || text == "TRUE":
-				room.MatchCase = true
-			case text == "false" || text == "False" || text == "FALSE":
-				room.MatchCase = false
-			default:
-				l.problem(key, "%q: want true or false", text)
-			}
-		}},
+		{"match_case", l.flag(&room.MatchCase)},
 		live("rate", "a rate such as 600/m, or none"),
 		live("burst", "a whole number"),
 		live("max_active", "a whole number or none"),
