@@ -209,6 +209,12 @@ func (x *exchange) refuse(status int) {
 	x.ctx.SetConnectionClose()
 }
 
+// refuseHost answers a request for a site that is not here.
+func (x *exchange) refuseHost() {
+	x.outcome = metrics.Refuse
+	x.say(fasthttp.StatusMisdirectedRequest, page.BadRequest, "there is no site of this name here")
+}
+
 // broken answers after a panic: what was written so far is not to be trusted.
 func (x *exchange) broken() {
 	x.ctx.Response.Reset()

@@ -84,6 +84,10 @@ func (g *Gate) decide(x *exchange) {
 		g.answerAPI(x, api)
 		return
 	}
+	if x.site.hosts != nil && !x.site.hosts.Has(x.host) {
+		x.refuseHost() // the shop may serve under any name what has a line under its own
+		return
+	}
 	index, verdict := x.findRoom()
 	switch verdict {
 	case route.Refused:

@@ -39,3 +39,36 @@ func TestAnExceptionByMethodIsNoneWhereTheShopMayTakeAnotherMethod(t *testing.T)
 		}
 	}
 }
+
+func TestHostsThatTheSiteDoesNotHaveAreRefused(t *testing.T) {
+	const room = "  - {name: hosted, match: [{host: sale.example, path: /}], rate: none, mode: hold}\n"
+	open := openTestGateOf(t, testConfig+room, nil)
+	listed := openTestGateOf(t, testConfig+room+"hosts: [Shop.Example, \"*.cdn.example\", \"[2001:db8::1]\"]\n", nil)
+	const forwarded, waits, misdirected = 502, 429, 421 // the origin answers nobody
+	for host, want := range map[string]int{
+		"shop.example": forwarded, "SHOP.example:8443": forwarded, "shop.example.": forwarded, "a.b.cdn.example": forwarded, "[2001:DB8::1]:80": forwarded,
+		"sale.example": waits, "sale.example.:80": waits,
+		"cdn.example": misdirected, "www.shop.example": misdirected, "10.0.0.7": misdirected, "shop.example..": misdirected, "[2001:db8:0::1]": misdirected, "shop.example:x": misdirected,
+	} {
+		request := "GET /page HTTP/1.1\r\nHost: " + host + "\r\n\r\n"
+		r := listed.do(t, request)
+		if r.StatusCode() != want {
+			t.Errorf("%s: %d, want %d", host, r.StatusCode(), want)
+		}
+		if cache := string(r.Header.Peek("Cache-Control")); want == misdirected && cache != "no-store" {
+			t.Errorf("%s: Cache-Control %q", host, cache)
+		}
+		if want == misdirected {
+			if r := open.do(t, request); r.StatusCode() != forwarded && r.StatusCode() != 400 {
+				t.Errorf("%s: %d where hosts are not listed", host, r.StatusCode())
+			}
+		}
+	}
+	if r := listed.do(t, "GET /page HTTP/1.0\r\n\r\n"); r.StatusCode() != misdirected {
+		t.Errorf("no host: %d", r.StatusCode())
+	}
+	// Load balancers ask by address.
+	if r := listed.do(t, "GET /.sluice/health HTTP/1.1\r\nHost: 10.0.0.7\r\n\r\n"); r.StatusCode() != 503 {
+		t.Errorf("health: %d", r.StatusCode())
+	}
+}

@@ -31,8 +31,9 @@ type site struct {
 	trust   *peer.Trust
 	origin  config.Origin
 	proxy   *proxy.Proxy
-	secure  bool     // visitors use https whatever the hop says
-	origins []string // whose scripts may use gated paths
+	secure  bool         // visitors use https whatever the hop says
+	origins []string     // whose scripts may use gated paths
+	hosts   *route.Hosts // that the site has; nil: any
 	plain   *page.Page
 }
 
@@ -79,6 +80,9 @@ func (g *Gate) newSite(c *config.Config) (*site, error) {
 	if s.table, err = route.New(withReserved(c.Routes())); err != nil {
 		return nil, err
 	}
+	if s.hosts, err = newHosts(c); err != nil {
+		return nil, err
+	}
 	if s.plain, err = page.New(page.Config{}); err != nil {
 		return nil, err
 	}
@@ -98,6 +102,22 @@ func (g *Gate) newSite(c *config.Config) (*site, error) {
 		Failed:        func(err error) { g.metrics.OriginError(proxy.Kind(err)) },
 	})
 	return s, err
+}
+
+// newHosts gathers the hosts of a site: those listed and those that rooms name.
+func newHosts(c *config.Config) (*route.Hosts, error) {
+	if len(c.Hosts) == 0 {
+		return nil, nil
+	}
+	names := slices.Clone(c.Hosts)
+	for _, r := range c.Rooms {
+		for _, m := range r.Match {
+			if m.Host != "" {
+				names = append(names, m.Host)
+			}
+		}
+	}
+	return route.NewHosts(names...)
 }
 
 // withReserved adds a room that nobody is let into: the gate's own paths, so that no

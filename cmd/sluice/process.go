@@ -94,8 +94,15 @@ func (p *process) warn(c *config.Config) {
 		p.log.Warn("the admin API is shut, for its listener is not on loopback and there are no tokens. Set admin.tokens_file, or listen on 127.0.0.1.",
 			"admin.listen", c.Admin.Listen)
 	}
+	p.tellWarnings(c)
 	if c.OnStoreLoss == "admit" && c.Store != "memory" {
 		p.log.Warn("on_store_loss: admit is not built yet: while the store is gone nobody is let in, as with hold")
+	}
+}
+
+func (p *process) tellWarnings(c *config.Config) {
+	for _, w := range c.Warnings {
+		p.log.Warn("the configuration leaves something open", "warning", w.Error())
 	}
 }
 

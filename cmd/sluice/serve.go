@@ -132,6 +132,7 @@ func (p *process) reload(context.Context) error {
 	p.metrics.SetRooms(p.gate.Names())
 	p.setAdmin(c)
 	p.log.Info("the configuration was reloaded")
+	p.tellWarnings(c)
 	p.tellRooms(c)
 	return nil
 }

@@ -43,7 +43,11 @@ all is well, 2 when not.`,
 				if problems == nil {
 					problems = config.Problems{}
 				}
-				_ = json.NewEncoder(out).Encode(map[string]any{"valid": len(problems) == 0, "problems": problems})
+				answer := map[string]any{"valid": len(problems) == 0, "problems": problems}
+				if c != nil && len(c.Warnings) > 0 {
+					answer["warnings"] = c.Warnings
+				}
+				_ = json.NewEncoder(out).Encode(answer)
 			} else {
 				for _, p := range problems {
 					fmt.Fprintln(out, p)
@@ -56,6 +60,9 @@ all is well, 2 when not.`,
 				return usageError("%s has %d problems", file, n)
 			}
 			if format == "text" {
+				for _, w := range c.Warnings {
+					fmt.Fprintln(out, "warning:", w)
+				}
 				names := make([]string, len(c.Rooms))
 				for i, r := range c.Rooms {
 					names[i] = r.Name

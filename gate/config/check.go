@@ -38,6 +38,25 @@ func (l *loader) check() {
 		l.checkRoom(i, names)
 	}
 	l.checkRoutes()
+	l.checkHosts()
+}
+
+// checkHosts warns of a room that an origin may serve under other names.
+func (l *loader) checkHosts() {
+	if len(l.c.Hosts) > 0 {
+		return
+	}
+	for i, r := range l.c.Rooms {
+		for j, m := range r.Match {
+			if m.Host == "" {
+				continue
+			}
+			l.c.Warnings = append(l.c.Warnings, l.about(fmt.Sprintf("rooms[%d].match[%d].host", i, j),
+				"the room is at this host only: an origin that ignores Host serves its pages under any other name, and nobody waits there; "+
+					"list all hosts of the site under hosts, and others are refused"))
+			return
+		}
+	}
 }
 
 func (l *loader) checkRoom(i int, names map[string]int) {

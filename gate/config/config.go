@@ -59,10 +59,14 @@ type Config struct {
 	ProxyProtocol   bool     // every connection begins with a PROXY header
 	HTTPS           string   // auto or always
 	CORSOrigins     []string // as browsers send them
+	Hosts           []string // of the site, beside those that rooms name; none: any
 	Origin          Origin
 	Log             Log
 	Shutdown        Shutdown
 	Rooms           []Room // at least one
+
+	// Warnings are what its operator may not expect of it, though nothing is wrong.
+	Warnings Problems
 }
 
 // Admin is the listener of operators.

@@ -47,6 +47,7 @@ func (l *loader) file(root *yaml.Node) {
 		{"proxy_protocol", l.flag(&c.ProxyProtocol)},
 		{"https", l.word(&c.HTTPS, "auto", "always")},
 		{"cors_origins", l.corsOrigins},
+		{"hosts", l.hosts},
 		{"origin", l.originOf},
 		{"log", func(n *yaml.Node, key string) {
 			level := "info"
@@ -153,6 +154,26 @@ func (l *loader) corsOrigins(n *yaml.Node, key string) {
 			l.problem(key, "%q is named twice", s)
 		default:
 			l.c.CORSOrigins = append(l.c.CORSOrigins, s)
+		}
+	})
+}
+
+func (l *loader) hosts(n *yaml.Node, key string) {
+	l.list(n, key, "a list of hosts", func(n *yaml.Node, key string) {
+		s, ok := l.scalar(n, key, "a host such as shop.example or *.shop.example")
+		if !ok {
+			return
+		}
+		_, err := route.NewHosts(s)
+		switch {
+		case s == "":
+			l.problem(key, "is empty")
+		case err != nil:
+			l.problem(key, "%s", err)
+		case slices.ContainsFunc(l.c.Hosts, func(h string) bool { return strings.EqualFold(h, s) }):
+			l.problem(key, "%q is named twice", s)
+		default:
+			l.c.Hosts = append(l.c.Hosts, s)
 		}
 	})
 }

@@ -7,7 +7,7 @@ import (
 
 // known are the keys of each section, to tell where a misplaced one belongs.
 var known = map[string][]string{
-	"": {"listen", "admin", "store", "on_store_loss", "secret", "secret_file", "trusted_proxies", "proxy_protocol", "https", "cors_origins",
+	"": {"listen", "admin", "store", "on_store_loss", "secret", "secret_file", "trusted_proxies", "proxy_protocol", "https", "cors_origins", "hosts",
 		"origin", "log", "shutdown", "rooms"},
 	"admin":    {"listen", "tokens_file"},
 	"origin":   {"url", "connect_timeout", "header_timeout", "max_conns"},

@@ -57,6 +57,7 @@ func TestEveryKeyHasItsMeaning(t *testing.T) {
 			URLs:           []string{"http://127.0.0.1:3000", "http://127.0.0.1:3001"},
 			ConnectTimeout: 2 * time.Second, HeaderTimeout: 30 * time.Second, MaxConns: 1024,
 		},
+		Hosts:    []string{"shop.example", "*.shop.example"},
 		Log:      Log{slog.LevelInfo, "json"},
 		Shutdown: Shutdown{5 * time.Second, 20 * time.Second},
 		Rooms: []Room{

@@ -42,13 +42,18 @@ func (r *reader) add(p Problem) { r.problems = append(r.problems, p) }
 // at the value, at the nearest thing around it, or at the flag or variable.
 func (r *reader) problem(key, format string, args ...any) {
 	r.mark(key)
-	p := Problem{Key: key, Message: fmt.Sprintf(format, args...)}
+	r.add(r.about(key, fmt.Sprintf(format, args...)))
+}
+
+// about is a message about the value of a key, with where that stands.
+func (r *reader) about(key, message string) Problem {
+	p := Problem{Key: key, Message: message}
 	if label := r.label[key]; label != "" {
 		p.Key = label
 	} else if at := r.where(key); at != (position{}) {
 		p.File, p.Line, p.Column = r.file, at.line, at.column
 	}
-	r.add(p)
+	return p
 }
 
 // problemAt takes down a problem that does not stand at the key's value.

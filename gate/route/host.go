@@ -1,6 +1,7 @@
 package route
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -50,6 +51,35 @@ func hostPattern(h string) (string, error) {
 		}
 	}
 	return strings.ToLower(h), nil
+}
+
+// Hosts is a set of hosts, exact ones and "*.shop.example", spelled as in a Match.
+type Hosts struct{ table Table }
+
+// NewHosts makes the set. Its error is about the first pattern that is none.
+func NewHosts(patterns ...string) (*Hosts, error) {
+	h := &Hosts{Table{exact: map[string]*site{}, wild: map[string]*site{}, anywhere: &site{}, hosted: &site{}}}
+	for _, p := range patterns {
+		host, err := hostPattern(p)
+		switch {
+		case err != nil:
+			return nil, err
+		case host == "":
+			return nil, errors.New("host is empty")
+		case strings.HasPrefix(host, "*."):
+			h.table.wild[host[2:]] = h.table.hosted
+		default:
+			h.table.exact[host] = h.table.hosted
+		}
+	}
+	return h, nil
+}
+
+// Has tells whether the raw value of a Host field names one of them, whatever its
+// case, port and root dot. One that could be read in two ways does not.
+func (h *Hosts) Has(host []byte) bool {
+	s, odd := h.table.site(host)
+	return !odd && s == h.table.hosted
 }
 
 const maxHost = 253
