@@ -97,6 +97,7 @@ func (g *Gate) newSite(c *config.Config) (*site, error) {
 			URLs:           c.Origin.URLs,
 			ConnectTimeout: c.Origin.ConnectTimeout,
 			MaxConns:       c.Origin.MaxConns,
+			Log:            g.log,
 		},
 		HeaderTimeout: c.Origin.HeaderTimeout,
 		Failed:        func(err error) { g.metrics.OriginError(proxy.Kind(err)) },

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Conn is one connection to a server. Who has taken it ends with Keep or Drop.
+// Conn is one connection to a server. Who has taken it ends with Keep or Drop, once.
 type Conn struct {
 	net.Conn
 	Reused bool // it has served a request before
@@ -16,15 +16,16 @@ type Conn struct {
 	ReadBy, WriteBy time.Time
 
 	server *Server
-	pooled bool
+	tunnel bool            // none of the pool's
+	trial  bool            // the server was out, and this is to show whether it is back
 	raw    syscall.RawConn // nil when there is no file descriptor to look at
 	peek   func(fd uintptr) bool
 	quiet  bool // what peek found: nothing to read, and not closed
 	idle   time.Time
 }
 
-func newConn(s *Server, nc net.Conn, pooled bool) *Conn {
-	c := &Conn{Conn: nc, server: s, pooled: pooled}
+func newConn(s *Server, nc net.Conn) *Conn {
+	c := &Conn{Conn: nc, server: s}
 	c.watch()
 	return c
 }
@@ -34,6 +35,9 @@ func (c *Conn) Server() *Server { return c.server }
 
 // Blind reports that nothing is known about a kept connection: it may be closed.
 func (c *Conn) Blind() bool { return c.Reused && c.raw == nil }
+
+// IsTLS tells whether what was written may have left in parts.
+func (c *Conn) IsTLS() bool { return c.server.site.tls != nil }
 
 // usable reports whether an idle connection is still open and silent.
 func (c *Conn) usable() bool {
@@ -49,21 +53,37 @@ func (c *Conn) usable() bool {
 
 // Keep gives back a connection whose answer was read to its end.
 func (c *Conn) Keep(now time.Time) {
-	if !c.pooled {
-		c.Close()
+	if c.tunnel {
+		c.Drop()
 		return
 	}
+	s := c.server
 	c.idle = now
-	c.server.put(c)
+	s.put(c)
+	s.busy.Add(-1)
 }
 
 // Drop closes a connection that cannot be used again.
 func (c *Conn) Drop() {
 	c.Close()
-	if c.pooled {
-		c.server.gone()
+	s := c.server
+	if c.tunnel {
+		s.tunnels.Add(-1)
+	} else {
+		s.gone()
+	}
+	s.busy.Add(-1)
+}
+
+// Succeeded tells that the server has answered.
+func (c *Conn) Succeeded() {
+	if c.server.failing.Load() {
+		c.server.succeeded(time.Now())
 	}
 }
+
+// Failed tells that the server has not answered, and why.
+func (c *Conn) Failed(err error) { c.server.failed(time.Now(), err, c.trial) }
 
 // bare returns the connection beneath TLS.
 func bare(nc net.Conn) net.Conn {

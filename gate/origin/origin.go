@@ -1,12 +1,13 @@
 package origin
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
-	"net/url"
-	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -14,161 +15,270 @@ import (
 // Config says where the servers are. Zero values of all but URLs mean the default
 // named beside them.
 type Config struct {
-	// URLs are the servers, taken in turn: http://host:port, https://host:port or
-	// unix:/path. A path, query or user is refused: the request-target goes
-	// through untouched, and a prefix would have to be glued to it.
+	// URLs are http://host:port, https://host:port or unix:/path. A path, query or
+	// user is refused: the request-target goes through untouched, and a prefix
+	// would have to be glued to it.
 	URLs           []string
+	Balance        Balance       // RoundRobin
 	ConnectTimeout time.Duration // 2s, TLS included
 	KeepAlive      time.Duration // 8s: how long a connection may be idle; below the server's own limit
-	MaxConns       int           // 1024 connections to each, upgraded ones not counted
-	BusyWait       time.Duration // 250ms: wait for a connection when all are in use
+	MaxConns       int           // 1024 connections to each server, tunnels not counted
+	MaxQueue       int           // 1024 requests wait for a connection to a server when all are in use; negative: none
+	BusyWait       time.Duration // 250ms at most
+	MaxAge         time.Duration // 10s: how long the addresses of a name are used unasked
 	TLS            *tls.Config   // for https; nil verifies against the system's roots
+	Host           string        // what checks name in Host; "": as in the URL
+	Failures       Failures
+	Check          *Check // nil: servers are not asked how they are
+
+	Log      *slog.Logger                                                         // nil: nobody listens
+	Resolver Resolver                                                             // nil: the system's
+	Dial     func(ctx context.Context, network, address string) (net.Conn, error) // nil: net.Dialer's
 }
 
 // Group is the servers of one shop. It is safe for concurrent use.
 type Group struct {
-	servers []*Server
+	c       Config
+	began   time.Time
+	sites   []*site
+	servers atomic.Pointer[[]*Server] // of all sites
 	turn    atomic.Uint32
+	retries atomic.Uint64
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+	mu     sync.Mutex // guards changes of the servers
 }
 
-// New checks c and returns its servers. It does not connect.
+// New checks c and returns its servers. It looks up names and begins checks, and
+// connects for nothing else. Close ends it.
 func New(c Config) (*Group, error) {
-	set := func(d *time.Duration, to time.Duration) {
-		if *d == 0 {
-			*d = to
-		}
+	or(&c.ConnectTimeout, 2*time.Second)
+	or(&c.KeepAlive, 8*time.Second)
+	or(&c.BusyWait, 250*time.Millisecond)
+	or(&c.MaxAge, 10*time.Second)
+	or(&c.MaxConns, 1024)
+	or(&c.MaxQueue, 1024)
+	or(&c.Failures.Count, 3)
+	or(&c.Failures.Within, 30*time.Second)
+	or(&c.Failures.Out, 5*time.Second)
+	or(&c.Failures.MaxOut, max(time.Minute, c.Failures.Out))
+	or(&c.Log, slog.New(slog.DiscardHandler))
+	if c.Check != nil {
+		check := *c.Check
+		check.defaults()
+		c.Check = &check
 	}
-	set(&c.ConnectTimeout, 2*time.Second)
-	set(&c.KeepAlive, 8*time.Second)
-	set(&c.BusyWait, 250*time.Millisecond)
-	if c.MaxConns == 0 {
-		c.MaxConns = 1024
+	if c.Resolver == nil {
+		c.Resolver = net.DefaultResolver
+	}
+	if c.Dial == nil {
+		c.Dial = new(net.Dialer).DialContext
 	}
 	var errs []error
-	if c.ConnectTimeout < 0 || c.KeepAlive < 0 || c.BusyWait < 0 || c.MaxConns < 0 {
+	if min(c.ConnectTimeout, c.KeepAlive, c.BusyWait, c.MaxAge, time.Duration(c.MaxConns),
+		c.Failures.Within, c.Failures.Out, c.Failures.MaxOut-c.Failures.Out) < 0 {
 		errs = append(errs, errors.New("origin: a time or limit is negative"))
 	}
 	if len(c.URLs) == 0 {
 		errs = append(errs, errors.New("origin: no URL"))
 	}
-	g := new(Group)
+	g := &Group{c: c, began: time.Now()}
 	for _, u := range c.URLs {
-		s, err := newServer(u, &c)
+		st, err := g.newSite(u)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		g.servers = append(g.servers, s)
+		g.sites = append(g.sites, st)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.publish()
+	for _, st := range g.sites {
+		if st.name != "" {
+			g.work.Go(func() { st.follow(g.ctx) })
+		}
+		for _, s := range st.servers {
+			g.startChecks(s)
+		}
+	}
 	return g, nil
 }
 
-func newServer(raw string, c *Config) (*Server, error) {
-	s := &Server{
-		network: "tcp",
-		dialer:  net.Dialer{Timeout: c.ConnectTimeout},
-		max:     c.MaxConns, wait: c.BusyWait, keep: c.KeepAlive,
+func or[T comparable](v *T, to T) {
+	var zero T
+	if *v == zero {
+		*v = to
 	}
-	if path, ok := strings.CutPrefix(raw, "unix:"); ok {
-		path = strings.TrimPrefix(path, "//")
-		if !strings.HasPrefix(path, "/") {
-			return nil, fmt.Errorf("origin %q: the socket's path must begin with /", raw)
-		}
-		s.network, s.addr, s.host = "unix", path, "localhost"
-		return s, nil
+}
+
+// publish puts the sites' servers in force. g.mu is held.
+func (g *Group) publish() {
+	var all []*Server
+	for _, st := range g.sites {
+		all = append(all, st.servers...)
 	}
-	u, err := url.Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("origin: %w", err)
+	g.servers.Store(&all)
+}
+
+// startChecks begins to ask a server how it is. g.mu is held.
+func (g *Group) startChecks(s *Server) {
+	if g.c.Check == nil || s.unwatch != nil {
+		return
 	}
+	ctx, cancel := context.WithCancel(g.ctx)
+	s.unwatch = cancel
+	g.work.Go(func() { s.check(ctx) })
+}
+
+// since is an instant in nanoseconds of the group.
+func (g *Group) since(t time.Time) int64 { return int64(t.Sub(g.began)) }
+
+// Take returns a connection to a server that the round has not tried, and tries
+// another when it cannot be reached, as nothing was sent yet. A round's first server
+// may be one that is left alone, when all are; later ones are not. ErrNoOther says
+// that there is none.
+func (g *Group) Take(now time.Time, r *Round) (*Conn, error) {
+	return g.search(now, r, func(s *Server) (*Conn, error) { return s.take(now, false) })
+}
+
+// Again returns a new connection to the server that the round tried last, whose
+// kept connection had come to its end.
+func (g *Group) Again(now time.Time, r *Round) (*Conn, error) {
+	s := r.tried[r.n-1]
+	c, err := s.take(now, true)
 	switch {
-	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("origin %q: want http://, https:// or unix:/", raw)
-	case u.Hostname() == "":
-		return nil, fmt.Errorf("origin %q: no host", raw)
-	case u.User != nil:
-		return nil, fmt.Errorf("origin %q: a user is not supported", u.Redacted())
-	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, fmt.Errorf("origin %q: a path or query is not supported", raw)
+	case err == nil:
+		c.trial = r.trial
+	case errors.Is(err, ErrConnect):
+		s.failed(now, err, r.trial)
 	}
-	port := u.Port()
-	if port == "" {
-		port = "80"
-	}
-	if u.Scheme == "https" {
-		if u.Port() == "" {
-			port = "443"
-		}
-		s.tls = &tls.Config{}
-		if c.TLS != nil {
-			s.tls = c.TLS.Clone()
-		}
-		if s.tls.ServerName == "" {
-			s.tls.ServerName = u.Hostname()
-		}
-		s.tls.NextProtos = []string{"http/1.1"}
-	}
-	s.host, s.addr = u.Host, net.JoinHostPort(u.Hostname(), port)
-	return s, nil
-}
-
-// pick returns the server whose turn it is, or the i-th after it.
-func (g *Group) pick(i int) *Server {
-	if len(g.servers) == 1 {
-		return g.servers[0]
-	}
-	return g.servers[(int(g.turn.Load())+i)%len(g.servers)]
-}
-
-// Take returns a connection to the server whose turn it is, a new one if fresh.
-// Others are tried when it cannot be reached: nothing was sent yet.
-func (g *Group) Take(now time.Time, fresh bool) (*Conn, error) {
-	return g.first(func(s *Server) (*Conn, error) { return s.take(now, fresh) })
+	return c, err
 }
 
 // Dial returns a new connection that is none of the pool's and not counted there,
 // for upgrades: an answer of 101 in the pool would be somebody's tunnel under the
 // next request.
-func (g *Group) Dial() (*Conn, error) {
-	return g.first(func(s *Server) (*Conn, error) { return s.dial(false) })
+func (g *Group) Dial(now time.Time, r *Round) (*Conn, error) {
+	return g.search(now, r, (*Server).dialTunnel)
 }
 
-func (g *Group) first(take func(*Server) (*Conn, error)) (c *Conn, err error) {
-	if len(g.servers) > 1 {
-		g.turn.Add(1)
-	}
-	for i := range g.servers {
-		c, err = take(g.pick(i))
-		if !errors.Is(err, ErrConnect) {
-			break
+func (g *Group) search(now time.Time, r *Round, take func(*Server) (*Conn, error)) (*Conn, error) {
+	first := r.n == 0
+	for err := error(nil); ; {
+		s := g.pick(r, now, first)
+		if s == nil && r.n == 0 {
+			if err := g.await(); err != nil {
+				return nil, err
+			}
+			if s = g.pick(r, now, true); s == nil {
+				return nil, fmt.Errorf("%w: there is none", ErrConnect)
+			}
+		}
+		if s == nil {
+			if err == nil {
+				err = ErrNoOther
+			}
+			return nil, err
+		}
+		if r.n > 1 {
+			g.retries.Add(1)
+		}
+		var c *Conn
+		c, err = take(s)
+		switch {
+		case err == nil:
+			c.trial = r.trial
+			return c, nil
+		case errors.Is(err, ErrConnect):
+			s.failed(time.Now(), err, r.trial)
+		case g.ctx.Err() != nil:
+			return nil, fmt.Errorf("%w: shut down", ErrBusy)
+		case !errors.Is(err, errRetired):
+			return nil, err
 		}
 	}
-	return c, err
 }
 
-// Close closes what is idle, and everything else when it is given back.
+// await waits until names were looked up, when there is no server yet.
+func (g *Group) await() error {
+	late := time.NewTimer(g.c.ConnectTimeout)
+	defer late.Stop()
+	var first error
+	for _, st := range g.sites {
+		select {
+		case <-st.looked:
+		case <-late.C:
+			return fmt.Errorf("%w: lookup %s: no answer within %v", ErrConnect, st.name, g.c.ConnectTimeout)
+		case <-g.ctx.Done():
+			return fmt.Errorf("%w: shut down", ErrBusy)
+		}
+		g.mu.Lock()
+		some, err := len(st.servers) > 0, st.err
+		g.mu.Unlock()
+		if some {
+			return nil
+		}
+		or(&first, err)
+	}
+	return first
+}
+
+// Close ends lookups and checks, and closes what is idle; what is in use closes when
+// it is given back.
 func (g *Group) Close() {
-	for _, s := range g.servers {
+	g.mu.Lock()
+	g.cancel()
+	for _, s := range *g.servers.Load() {
 		s.close()
 	}
+	g.mu.Unlock()
+	g.work.Wait()
 }
 
-// Status is how a server stands.
+// Status is how the servers of one URL stand.
 type Status struct {
-	Idle, Used int // connections; upgraded ones are not counted
-	Waiting    int // requests that wait for a connection
+	Up, Out, Down int // servers: well; left alone for failures; for checks
+	Idle, Used    int // connections; tunnels are not counted
+	Tunnels       int
+	Waiting       int // requests that wait for a connection
 }
 
 // Status returns how the servers stand, in the order of their URLs.
 func (g *Group) Status() []Status {
-	out := make([]Status, len(g.servers))
-	for i, s := range g.servers {
-		s.mu.Lock()
-		out[i] = Status{Idle: len(s.idle), Used: s.open - len(s.idle), Waiting: len(s.queue)}
-		s.mu.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := make([]Status, len(g.sites))
+	for i, st := range g.sites {
+		for _, s := range st.servers {
+			s.addTo(&out[i])
+		}
 	}
 	return out
 }
+
+func (s *Server) addTo(t *Status) {
+	switch {
+	case s.down.Load():
+		t.Down++
+	case s.out.Load() != 0:
+		t.Out++
+	default:
+		t.Up++
+	}
+	t.Tunnels += int(s.tunnels.Load())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.Idle += len(s.idle)
+	t.Used += s.open - len(s.idle)
+	t.Waiting += len(s.queue)
+}
+
+// Retries is how many requests were sent on to another server.
+func (g *Group) Retries() uint64 { return g.retries.Load() }

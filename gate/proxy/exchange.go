@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/sluicegate/sluice/gate/origin"
 )
 
 // usePeriod is how often Request.Use is called while something runs.
@@ -31,9 +33,10 @@ const (
 // exchange is one request and its answer. It is also the body stream that
 // fasthttp writes to the visitor, and goes back to its pool when that is closed.
 type exchange struct {
-	p   *Proxy
-	c   *conn // nil once it was given back
-	req message
+	p     *Proxy
+	c     *conn // nil once it was given back
+	req   message
+	round origin.Round
 
 	out []byte // the request as sent, later the answer's header
 
@@ -88,9 +91,7 @@ func (x *exchange) release() {
 // giveUp resets the connection: half a request must not look like a whole one.
 func (x *exchange) giveUp() {
 	if x.c != nil {
-		abort(x.c.Conn)
-		x.c.drop()
-		x.c = nil
+		x.abandon()
 	}
 }
 
@@ -113,12 +114,12 @@ type answer struct {
 }
 
 // readAnswer reads headers until a final one, and finds out how its body ends.
-// stale says that nothing at all came back.
-func (x *exchange) readAnswer(head, upgraded bool) (b []byte, a answer, stale bool, err error) {
+// silent says that nothing at all came back.
+func (x *exchange) readAnswer(head, upgraded bool) (b []byte, a answer, silent bool, err error) {
 	for interim := 0; ; interim++ {
 		b, got, err := x.c.head()
 		if err != nil {
-			return nil, a, !got && interim == 0 && !isTimeout(err), err
+			return nil, a, !got && interim == 0, err
 		}
 		a, err = x.parse(b, head)
 		if err != nil {

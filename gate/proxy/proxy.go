@@ -102,9 +102,7 @@ func New(c Config) (*Proxy, error) {
 // Cache-Control. It cannot see the origin's other fields there (see the package
 // text), and must not call ctx.Response.Reset or SetStatusMessage.
 //
-// A request without a body whose method is idempotent is sent a second time, on
-// a new connection, when a kept one turns out to be dead before the first byte
-// of an answer. Nothing else is ever sent twice.
+// A request is sent a second time only as send says.
 func (p *Proxy) Forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) error {
 	a.Status, a.Session, a.Upgraded, a.Cacheable = 0, nil, false, false
 	x := exchanges.Get().(*exchange)
@@ -147,42 +145,12 @@ func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) erro
 		body = nil
 	}
 
-	now := time.Now()
-	c, err := p.connect(x, now, false)
+	x.client, x.overTLS, x.use, x.tag = ctx.Conn(), ctx.IsTLS(), r.Use, r.Tag
+	head, got, err := x.send(ctx, r, body, whole, length)
 	if err != nil {
 		return err
 	}
-	x.out = x.req.appendHead(x.out[:0], ctx, r, c.link.Server().Host(), false)
-	x.out = append(x.out, whole...)
-	x.client, x.overTLS, x.use, x.tag = ctx.Conn(), ctx.IsTLS(), r.Use, r.Tag
-	x.usedAt.Store(now.UnixNano())
-
-	once := body != nil || whole != nil || !repeatable(h.Method())
-	if body != nil && c.link.Blind() {
-		// Nothing is known about the kept connection, and a body goes out once only.
-		c.drop()
-		x.c = nil
-		if c, err = p.connect(x, now, true); err != nil {
-			return err
-		}
-	}
-	var head []byte
-	var got answer
-	for {
-		var stale bool
-		head, got, stale, err = x.attempt(body, length, ctx.IsHead(), now)
-		if err == nil {
-			break
-		}
-		if !stale || once || !c.link.Reused {
-			return err
-		}
-		c.drop()
-		x.c = nil
-		if c, err = p.connect(x, now, true); err != nil {
-			return err
-		}
-	}
+	c := x.c
 
 	early := false
 	if x.up.running {
@@ -221,18 +189,89 @@ func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) erro
 	return nil
 }
 
-// connect takes a connection to the origin.
-func (p *Proxy) connect(x *exchange, now time.Time, fresh bool) (*conn, error) {
-	link, err := p.origins.Take(now, fresh)
-	if err != nil {
-		return nil, err
+// send sends the request until a server answers it, and reads the answer's header.
+//
+// What was sent may be sent again only if nothing came back. Then a kept connection
+// may have been closed by a server that was tired of it, and a new one to the same
+// server is next; and what broke or hung on a new connection is tried at another
+// server. Both take a request that may be repeated (RFC 9110, 9.2.2) and whose body
+// is still there, or one of which nothing was taken.
+func (x *exchange) send(ctx *fasthttp.RequestCtx, r *Request, body io.Reader, whole []byte, length int) (head []byte, a answer, err error) {
+	p := x.p
+	now := time.Now()
+	x.usedAt.Store(now.UnixNano())
+	round := &x.round
+	round.Safe = body == nil && repeatable(ctx.Request.Header.Method())
+	if err := x.connect(p.origins.Take(now, round)); err != nil {
+		return nil, a, err
 	}
-	x.c = newConn(link)
-	return x.c, nil
+	if body != nil && x.c.link.Blind() {
+		// Nothing is known about the kept connection, and a body goes out once only.
+		x.abandon()
+		if err := x.connect(p.origins.Again(now, round)); err != nil {
+			return nil, a, err
+		}
+	}
+	for late := false; ; now = time.Now() {
+		x.out = x.req.appendHead(x.out[:0], ctx, r, x.c.link.Server().Host(), false)
+		x.out = append(x.out, whole...)
+		var left trace
+		head, a, left, err = x.attempt(body, length, ctx.IsHead(), now)
+		if err == nil {
+			x.c.link.Succeeded()
+			return head, a, nil
+		}
+		stale := x.c.link.Reused && left != some && !errors.Is(err, ErrTimeout)
+		if !stale && isOrigins(err) {
+			x.c.link.Failed(err)
+		}
+		if left == some || left == silence && !round.Safe || late {
+			return nil, a, err
+		}
+		late = errors.Is(err, ErrTimeout) // once: the visitor has waited long enough
+		x.abandon()
+		again := error(nil)
+		if stale {
+			again = x.connect(p.origins.Again(now, round))
+		}
+		if !stale || errors.Is(again, ErrConnect) {
+			again = x.connect(p.origins.Take(now, round))
+		}
+		switch {
+		case errors.Is(again, origin.ErrNoOther):
+			return nil, a, err
+		case again != nil:
+			return nil, a, again
+		}
+	}
 }
 
+// connect takes over what the origins gave.
+func (x *exchange) connect(link *origin.Conn, err error) error {
+	if err == nil {
+		x.c = newConn(link)
+	}
+	return err
+}
+
+// abandon closes a connection that did not answer.
+func (x *exchange) abandon() {
+	abort(x.c.Conn)
+	x.c.drop()
+	x.c = nil
+}
+
+// trace is what a request that failed may have left with the origin.
+type trace uint8
+
+const (
+	some    trace = iota // it was read, or answered in part
+	silence              // nobody knows: it was sent, and nothing came back
+	nothing              // not a byte of it left
+)
+
 // attempt sends the request once and reads the answer's header.
-func (x *exchange) attempt(body io.Reader, length int, head bool, now time.Time) (b []byte, a answer, stale bool, err error) {
+func (x *exchange) attempt(body io.Reader, length int, head bool, now time.Time) (b []byte, a answer, left trace, err error) {
 	c, limit := x.c, x.p.c.HeaderTimeout
 	c.writeWithin(now, limit)
 	if body == nil {
@@ -242,28 +281,40 @@ func (x *exchange) attempt(body io.Reader, length int, head bool, now time.Time)
 		c.Conn.SetReadDeadline(time.Time{})
 		c.link.ReadBy = time.Time{}
 	}
-	if _, err := c.Conn.Write(x.out); err != nil {
-		return nil, a, !isTimeout(err), x.failure(err)
+	if n, err := c.Conn.Write(x.out); err != nil {
+		if n == 0 && !c.link.IsTLS() {
+			return nil, a, nothing, x.failure(err)
+		}
+		if body != nil {
+			return nil, a, some, x.failure(err)
+		}
+		return nil, a, silence, x.failure(err)
 	}
 	if body != nil {
 		x.startUpload(body, length)
 	}
-	b, a, stale, err = x.readAnswer(head, false)
+	b, a, silent, err := x.readAnswer(head, false)
 	if err == nil {
-		return b, a, false, nil
+		return b, a, some, nil
 	}
 	if x.up.running {
 		// Whatever the reason, what the visitor did wrong is told first.
 		x.up.stop()
 		if u := &x.up; u.source && u.err != errStopped {
 			if u.err == ErrTooLarge {
-				return nil, a, false, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, x.p.c.MaxBody)
+				return nil, a, some, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, x.p.c.MaxBody)
 			}
-			return nil, a, false, fmt.Errorf("%w: %w", ErrClientBody, u.err)
+			return nil, a, some, fmt.Errorf("%w: %w", ErrClientBody, u.err)
 		}
 	}
-	return nil, a, stale, x.failure(err)
+	if silent && body == nil {
+		left = silence
+	}
+	return nil, a, left, x.failure(err)
 }
+
+// isOrigins tells whether a failure is the server's and not the visitor's.
+func isOrigins(err error) bool { return errors.Is(err, ErrTimeout) || errors.Is(err, ErrBroken) }
 
 func (x *exchange) failure(err error) error {
 	if isTimeout(err) {
@@ -275,7 +326,7 @@ func (x *exchange) failure(err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrBroken, x.c.link.Server(), err)
 }
 
-// repeatable are the methods that may be sent twice.
+// repeatable are the methods that may be sent twice (RFC 9110, 9.2.2).
 func repeatable(method []byte) bool {
 	switch string(method) {
 	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":

@@ -95,14 +95,15 @@ type tunnel struct {
 	tag    Tag
 	last   atomic.Int64 // when bytes moved, Unix nanoseconds
 	hung   atomic.Bool
+	closed atomic.Bool
 	asked  atomic.Bool
 }
 
 func (t *tunnel) Read([]byte) (int, error) { return 0, io.EOF }
 
 func (t *tunnel) Close() error {
-	if t.c != nil {
-		t.c.Close()
+	if t.c != nil && t.closed.CompareAndSwap(false, true) {
+		t.c.link.Drop()
 	}
 	t.p.tunnels.end(t)
 	return nil
@@ -186,24 +187,23 @@ func (x *exchange) forwardUpgrade(ctx *fasthttp.RequestCtx, r *Request, a *Answe
 		}
 	}()
 
-	link, err := p.origins.Dial()
-	if err != nil {
+	now := time.Now()
+	if err := x.connect(p.origins.Dial(now, &x.round)); err != nil {
 		return err
 	}
-	x.c = newConn(link)
 	x.client, x.use, x.tag = ctx.Conn(), r.Use, r.Tag
-	now := time.Now()
 	x.usedAt.Store(now.UnixNano())
 	x.c.writeWithin(now, p.c.HeaderTimeout)
 	x.c.readWithin(now, p.c.HeaderTimeout)
-	x.out = x.req.appendHead(x.out[:0], ctx, r, link.Server().Host(), true)
+	x.out = x.req.appendHead(x.out[:0], ctx, r, x.c.link.Server().Host(), true)
 	if _, err := x.c.Write(x.out); err != nil {
-		return x.failure(err)
+		return x.handshakeFailed(err)
 	}
 	head, got, _, err := x.readAnswer(false, true)
 	if err != nil {
-		return x.failure(err)
+		return x.handshakeFailed(err)
 	}
+	x.c.link.Succeeded()
 	x.chunks = x.framing == chunked || x.framing == untilClose
 	x.keep(ctx, head, &got, a, false)
 	if got.status != 101 {
@@ -224,6 +224,12 @@ func (x *exchange) forwardUpgrade(ctx *fasthttp.RequestCtx, r *Request, a *Answe
 	ctx.HijackSetNoResponse(true)
 	ctx.Hijack(func(c net.Conn) { t.run(ctx, c) })
 	return nil
+}
+
+func (x *exchange) handshakeFailed(err error) error {
+	err = x.failure(err)
+	x.c.link.Failed(err)
+	return err
 }
 
 // run writes the 101 and copies until both sides have ended. fasthttp closes
