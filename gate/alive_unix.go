@@ -2,19 +2,12 @@
 
 package gate
 
-import (
-	"net"
-	"syscall"
-)
+import "syscall"
 
 // alive tells whether the visitor's connection still stands, as far as this
 // machine knows: a visitor who went away while held should take no slot.
 func (x *exchange) alive() bool {
-	conn := x.ctx.Conn()
-	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = t.NetConn()
-	}
-	sc, ok := conn.(syscall.Conn)
+	sc, ok := bare(x.conn).(syscall.Conn)
 	if !ok {
 		return true
 	}

@@ -31,6 +31,22 @@ func TestAWaitingVisitorsPollAllocatesNothing(t *testing.T) {
 	}
 }
 
+func TestAPollInItsLaneAllocatesNothing(t *testing.T) {
+	g := openTestGate(t, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+	poll := []byte(pollOf(g.join(t)))
+	g.waitForLadder(t, 1)
+	s := NewServer(g.Gate, 10)
+	c, inner := g.between(s)
+	if n := testing.AllocsPerRun(1000, func() {
+		inner.written.Reset()
+		if taken, err := s.answerInLane(c, poll); !taken || err != nil {
+			t.Fatalf("taken %v, %v", taken, err)
+		}
+	}); n != 0 {
+		t.Errorf("a poll allocates %v times, want 0", n)
+	}
+}
+
 func TestFindingAValidPassAllocatesNothing(t *testing.T) {
 	g := openTestGate(t, nil)
 	s := g.site.Load()

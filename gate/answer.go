@@ -69,10 +69,13 @@ func (x *exchange) waitingHeader(a *queue.Answer) {
 	h := &x.ctx.Response.Header
 	h.Set("Sluice-State", a.State.String())
 	h.Set("Sluice-Room", x.room.name)
-	seconds := (a.PollAfter + time.Second - 1) / time.Second
-	x.scratch = strconv.AppendInt(x.scratch[:0], int64(seconds), 10)
+	x.scratch = appendRetryAfter(x.scratch[:0], a)
 	h.SetBytesV("Retry-After", x.scratch)
 	x.ownHeader()
+}
+
+func appendRetryAfter(b []byte, a *queue.Answer) []byte {
+	return strconv.AppendInt(b, int64((a.PollAfter+time.Second-1)/time.Second), 10)
 }
 
 // ownHeader sets what all of the gate's own answers have, and closes the
@@ -137,12 +140,16 @@ func (x *exchange) page(p *page.Page, v *page.View) {
 	x.ctx.Response.SwapBody(body)
 }
 
-// json writes the visitor API's object.
+// json answers with the visitor API's object.
 func (x *exchange) json(a *queue.Answer, note string) {
 	x.ctx.Response.Header.SetContentType("application/json")
-	b := x.ctx.Response.SwapBody(nil)[:0]
+	x.ctx.Response.SwapBody(x.room.appendState(x.ctx.Response.SwapBody(nil)[:0], a, note))
+}
+
+// appendState writes the visitor API's object.
+func (r *room) appendState(b []byte, a *queue.Answer, note string) []byte {
 	b = append(b, `{"room":"`...)
-	b = append(b, x.room.name...)
+	b = append(b, r.name...)
 	b = append(b, `","state":"`...)
 	b = append(b, a.State.String()...)
 	b = append(b, `","position":`...)
@@ -168,7 +175,7 @@ func (x *exchange) json(a *queue.Answer, note string) {
 	b = append(b, `,"age_seconds":`...)
 	b = appendSeconds(b, a.Age, 100*time.Millisecond)
 	b = append(b, `,"message":`...)
-	b = append(b, x.room.shown().json...)
+	b = append(b, r.shown().json...)
 	if a.State == queue.Admitted {
 		b = append(b, `,"called":`...)
 		b = strconv.AppendInt(b, a.Called.Millis(), 10)
@@ -177,8 +184,7 @@ func (x *exchange) json(a *queue.Answer, note string) {
 		b = append(b, `,"detail":`...)
 		b = appendJSONString(b, note)
 	}
-	b = append(b, '}', '\n')
-	x.ctx.Response.SwapBody(b)
+	return append(b, '}', '\n')
 }
 
 // appendSeconds writes a duration in seconds, rounded up to a unit.

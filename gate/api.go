@@ -57,14 +57,7 @@ func (g *Gate) answerAPI(x *exchange, path apiPath) {
 		x.notAllowed("GET, POST, DELETE")
 		return
 	}
-	switch a.State {
-	case queue.Admitted:
-		x.outcome = metrics.Admit
-	case queue.Full, queue.Closed:
-		x.outcome = metrics.Closed
-	default:
-		x.outcome = metrics.Wait
-	}
+	x.outcome = outcomeOf(&a)
 	x.waitingHeader(&a)
 	x.sendToken()
 	x.ctx.SetStatusCode(fasthttp.StatusOK)
@@ -86,13 +79,34 @@ func (x *exchange) askState(join bool) queue.Answer {
 		return x.askTurn(true)
 	}
 	if x.hand.isTicket() {
-		a := x.room.line.Poll(x.hand.ID, x.hand.Place, true, x.isAlive)
-		if a.State != queue.Used {
-			x.keep(&a)
-			return a
-		}
-		x.hand.drop()
+		return x.poll()
 	}
+	return x.nothing()
+}
+
+func outcomeOf(a *queue.Answer) metrics.Outcome {
+	switch a.State {
+	case queue.Admitted:
+		return metrics.Admit
+	case queue.Full, queue.Closed:
+		return metrics.Closed
+	}
+	return metrics.Wait
+}
+
+// poll asks for the holder of a ticket, who keeps what comes of it.
+func (x *exchange) poll() queue.Answer {
+	a := x.room.line.Poll(x.hand.ID, x.hand.Place, true, x.isAlive)
+	if a.State == queue.Used {
+		x.hand.drop()
+		return x.nothing()
+	}
+	x.keep(&a)
+	return a
+}
+
+// nothing is told to somebody who has no place and no pass.
+func (x *exchange) nothing() queue.Answer {
 	return queue.Answer{
 		Standing:  queue.Standing{State: queue.None},
 		Waiting:   x.room.line.Waiting(),

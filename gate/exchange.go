@@ -19,8 +19,9 @@ import (
 type exchange struct {
 	gate *Gate
 	site *site
-	ctx  *fasthttp.RequestCtx
-	room *room // nil: none
+	ctx  *fasthttp.RequestCtx // nil: the answer is given in the lane for polls
+	conn net.Conn             // nil: none, in tests
+	room *room                // nil: none
 	hand hand
 
 	method, host, target []byte
@@ -36,6 +37,8 @@ type exchange struct {
 	visitor [16]byte
 	list    []byte // X-Forwarded-For of a trusted peer
 	scratch []byte
+	head    proxy.Head // of a poll in its lane, and out is its answer
+	out     []byte
 	started time.Time
 	isAlive func() bool // alive of this exchange, made once
 }
@@ -47,7 +50,7 @@ var exchanges = sync.Pool{New: func() any {
 }}
 
 func (x *exchange) begin(g *Gate, ctx *fasthttp.RequestCtx) {
-	x.gate, x.site, x.ctx = g, g.site.Load(), ctx
+	x.gate, x.site, x.ctx, x.conn = g, g.site.Load(), ctx, ctx.Conn()
 	x.started = time.Now()
 	x.outcome = metrics.Refuse
 }
@@ -57,11 +60,20 @@ func (x *exchange) end() {
 	if x.own {
 		proxy.SetDate(x.ctx, httpDate(x.started))
 	}
-	x.gate.metrics.Request(x.outcome, x.ctx.Response.StatusCode())
+	x.count(x.ctx.Response.StatusCode())
+	x.release()
+}
+
+func (x *exchange) count(status int) {
+	x.gate.metrics.Request(x.outcome, status)
 	x.gate.metrics.RequestDuration(x.outcome, time.Since(x.started).Seconds())
-	list, scratch := x.list[:0], x.scratch[:0]
-	answer := x.answer // keeps its buffer
-	*x = exchange{list: list, scratch: scratch, answer: answer, isAlive: x.isAlive}
+}
+
+// release gives the exchange back, with the buffers it keeps.
+func (x *exchange) release() {
+	*x = exchange{
+		list: x.list[:0], scratch: x.scratch[:0], out: x.out[:0], head: x.head, answer: x.answer, isAlive: x.isAlive,
+	}
 	exchanges.Put(x)
 }
 

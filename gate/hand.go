@@ -136,18 +136,27 @@ func (x *exchange) issue(life time.Duration) {
 
 // sendToken puts the token that is to be given, if any, into the answer.
 func (x *exchange) sendToken() {
+	name, value := x.token()
+	switch {
+	case name == "":
+	case x.hand.byHeader:
+		x.ctx.Response.Header.SetBytesV(name, value)
+	default:
+		x.ctx.Response.Header.AddBytesV(name, value)
+	}
+}
+
+// token is the field with the token that is to be given, or with the end of the
+// cookie that is to be taken back; no name says that there is none.
+func (x *exchange) token() (name string, value []byte) {
 	h := &x.hand
-	if !h.give && !h.end {
-		return
+	if !h.give && (!h.end || h.byHeader) {
+		return "", nil
 	}
 	out := x.scratch[:0]
 	if h.byHeader {
-		if h.give {
-			out = x.site.ring.Append(out, &h.Token)
-			x.ctx.Response.Header.SetBytesV("Sluice-Token", out)
-		}
-		x.scratch = out
-		return
+		x.scratch = x.site.ring.Append(out, &h.Token)
+		return "Sluice-Token", x.scratch
 	}
 	out = append(out, x.room.cookie...)
 	out = append(out, '=')
@@ -156,7 +165,6 @@ func (x *exchange) sendToken() {
 	} else {
 		h.life = 0
 	}
-	out = append(out, x.room.cookieTail(x.https, h.life)...)
-	x.ctx.Response.Header.AddBytesV("Set-Cookie", out)
-	x.scratch = out
+	x.scratch = append(out, x.room.cookieTail(x.https, h.life)...)
+	return "Set-Cookie", x.scratch
 }

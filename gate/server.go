@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,6 +19,8 @@ import (
 type Server struct {
 	gate *Gate
 	http fasthttp.Server
+
+	stopping atomic.Bool
 
 	mu    sync.Mutex
 	fresh map[net.Conn]time.Time // since when; they have sent no request yet
@@ -56,6 +59,9 @@ func NewServer(g *Gate, connections int) *Server {
 		CloseOnShutdown: true,
 		ErrorHandler:    g.malformed,
 		ConnState: func(c net.Conn, state fasthttp.ConnState) {
+			if lane := laneOf(c); lane != nil {
+				lane.mark(state)
+			}
 			switch state {
 			case fasthttp.StateNew:
 				g.metrics.OpenConnections(1)
@@ -72,7 +78,7 @@ func NewServer(g *Gate, connections int) *Server {
 
 // Serve answers on a listener until Shutdown, and returns nil then.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(newCrowdedListener(l)); err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := s.http.Serve(laneListener{newCrowdedListener(l), s}); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("serve visitors on %s: %w", l.Addr(), err)
 	}
 	return nil
@@ -105,6 +111,7 @@ func (s *Server) closeFresh() {
 
 // Shutdown takes no new connections and waits for requests under way until ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.stopping.Store(true)
 	over := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {

@@ -1,0 +1,229 @@
+package gate
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"runtime/debug"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/sluicegate/sluice/queue"
+)
+
+// In a sale nearly every request is a poll, and every poll is alike: a GET without
+// a body, in one piece, answered by three hundred bytes. For these there is a lane:
+// they are answered straight from what was read of the connection, and the server
+// never sees them. It costs half of what reading, dressing and writing them as any
+// request does. The lane takes nothing that is unusual in any way: such a request
+// goes to the server as if there were no lane, and is answered alike.
+
+// laneConn is a visitor's connection whose polls are answered in the lane.
+type laneConn struct {
+	net.Conn
+	server *Server
+
+	// between says that the server waits for a request and holds no byte of it, so
+	// that what is read next begins one. Only the goroutine that serves the
+	// connection looks at it.
+	between bool
+	state   atomic.Int32 // laneQuiet and so on
+}
+
+const (
+	laneQuiet   = iota
+	laneBusy    // a poll is being answered
+	laneClosing // and then the connection closes
+)
+
+// laneTLSConn is one over TLS, as the server asks for it.
+type laneTLSConn struct {
+	*laneConn
+	tls *tls.Conn
+}
+
+func (c laneTLSConn) Handshake() error                     { return c.tls.Handshake() }
+func (c laneTLSConn) ConnectionState() tls.ConnectionState { return c.tls.ConnectionState() }
+
+// laneListener gives every connection its lane.
+type laneListener struct {
+	net.Listener
+	server *Server
+}
+
+func (l laneListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	if t, ok := conn.(*tls.Conn); ok {
+		return laneTLSConn{&laneConn{Conn: conn, server: l.server}, t}, nil
+	}
+	return &laneConn{Conn: &lateConn{Conn: conn}, server: l.server}, nil
+}
+
+// lane returns the lane of a connection that the server talks of, nil for none.
+func laneOf(conn net.Conn) *laneConn {
+	switch c := conn.(type) {
+	case *laneConn:
+		return c
+	case laneTLSConn:
+		return c.laneConn
+	}
+	return nil
+}
+
+// mark is told what the server does with the connection.
+func (c *laneConn) mark(state fasthttp.ConnState) { c.between = state == fasthttp.StateIdle }
+
+// Read reads for the server, and answers polls on the way.
+func (c *laneConn) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		if !c.between || n == 0 || err != nil {
+			return n, err
+		}
+		taken, err := c.server.answerInLane(c, p[:n])
+		if err != nil {
+			return 0, err
+		}
+		if !taken {
+			return n, nil
+		}
+	}
+}
+
+// Close waits for a poll that is being answered.
+func (c *laneConn) Close() error {
+	if c.state.CompareAndSwap(laneBusy, laneClosing) {
+		return nil
+	}
+	return c.Conn.Close()
+}
+
+// CloseWrite ends what is sent.
+func (c *laneConn) CloseWrite() error { return closeWrite(c.Conn) }
+
+// NetConn returns the connection itself.
+func (c *laneConn) NetConn() net.Conn { return c.Conn }
+
+// SyscallConn is the socket.
+func (c *laneConn) SyscallConn() (syscall.RawConn, error) {
+	if sc, ok := bare(c.Conn).(syscall.Conn); ok {
+		return sc.SyscallConn()
+	}
+	return nil, syscall.EINVAL
+}
+
+// bare returns the connection beneath lanes and TLS.
+func bare(conn net.Conn) net.Conn {
+	for {
+		outer, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return conn
+		}
+		conn = outer.NetConn()
+	}
+}
+
+var laneStart = []byte("GET /.sluice/rooms/")
+
+// answerInLane answers what was read of a connection if it is a poll of somebody
+// who waits and if it is complete. An error ends the connection.
+func (s *Server) answerInLane(c *laneConn, read []byte) (taken bool, err error) {
+	rest, ok := bytes.CutPrefix(read, laneStart)
+	if !ok || s.stopping.Load() || !c.state.CompareAndSwap(laneQuiet, laneBusy) {
+		return false, nil
+	}
+	x := exchanges.Get().(*exchange)
+	defer func() {
+		if p := recover(); p != nil {
+			s.gate.log.Error("a poll ended in a panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			err = io.ErrUnexpectedEOF
+		}
+		x.release()
+		if !c.state.CompareAndSwap(laneBusy, laneQuiet) {
+			_ = c.Conn.Close()
+			err = io.EOF
+		}
+	}()
+	x.gate, x.site, x.conn = s.gate, s.gate.site.Load(), c
+	if !x.readPoll(rest) {
+		return false, nil
+	}
+	x.started = time.Now()
+	x.takeInHand()
+	if !x.hand.isTicket() {
+		return false, nil
+	}
+	a := x.poll()
+	x.outcome = outcomeOf(&a)
+	if x.hand.give {
+		remote := remoteAddr(c.RemoteAddr())
+		_, overTLS := c.Conn.(*tls.Conn)
+		x.https = x.site.secure || x.site.trust.HTTPS(remote, x.fields.forwardedProto, overTLS)
+	}
+	x.writePoll(&a, c.state.Load() == laneClosing)
+	now := time.Now()
+	_ = c.SetWriteDeadline(now.Add(s.http.WriteTimeout))
+	_ = c.SetReadDeadline(now.Add(s.http.IdleTimeout))
+	_, err = c.Conn.Write(x.out)
+	x.count(fasthttp.StatusOK)
+	return true, err
+}
+
+// readPoll reads a request from behind laneStart on, and tells whether the lane may
+// answer it.
+func (x *exchange) readPoll(rest []byte) bool {
+	end := bytes.IndexByte(rest, ' ')
+	if end < 0 {
+		return false
+	}
+	lines, ok := bytes.CutPrefix(rest[end:], []byte(" HTTP/1.1\r\n"))
+	if !ok || len(x.site.origins) > 0 || !x.head.ReadSimple(lines) {
+		return false
+	}
+	if x.room = x.site.byName[string(rest[:end])]; x.room == nil {
+		return false
+	}
+	for i := range x.head.Len() {
+		x.fields.take(x.head.Field(i))
+	}
+	return true
+}
+
+// writePoll writes the answer as the server would.
+func (x *exchange) writePoll(a *queue.Answer, last bool) {
+	token, value := x.token()
+	body := x.room.appendState(x.list[:0], a, "")
+	x.list = body
+
+	b := append(x.out[:0], "HTTP/1.1 200 OK\r\nDate: "...)
+	b = append(b, httpDate(x.started)...)
+	b = append(b, "\r\nContent-Type: application/json\r\nContent-Length: "...)
+	b = strconv.AppendInt(b, int64(len(body)), 10)
+	b = append(b, "\r\nSluice-State: "...)
+	b = append(b, a.State.String()...)
+	b = append(b, "\r\nSluice-Room: "...)
+	b = append(b, x.room.name...)
+	b = append(b, "\r\nRetry-After: "...)
+	b = appendRetryAfter(b, a)
+	b = append(b, "\r\nCache-Control: no-store\r\nCDN-Cache-Control: no-store\r\n"...)
+	if token != "" {
+		b = append(b, token...)
+		b = append(b, ": "...)
+		b = append(b, value...)
+		b = append(b, "\r\n"...)
+	}
+	if last {
+		b = append(b, "Connection: close\r\n"...)
+	}
+	b = append(b, "\r\n"...)
+	x.out = append(b, body...)
+}

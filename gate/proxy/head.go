@@ -1,0 +1,46 @@
+package proxy
+
+// Head is the header of a request that no server has read yet.
+type Head struct {
+	raw    []byte
+	fields []field
+}
+
+// ReadSimple takes the field lines of a header apart, blank line included, and tells
+// whether the request asks for an answer and for nothing else: it has no body and one
+// Host, and wants nothing of the connection but that it stays. Whatever else it may
+// be is for the server to read.
+func (h *Head) ReadSimple(raw []byte) bool {
+	var err error
+	h.raw = raw
+	if h.fields, err = scan(h.fields[:0], raw, 0, true); err != nil {
+		return false
+	}
+	hosts := 0
+	for i := range h.fields {
+		f := &h.fields[i]
+		switch f.kind {
+		case length, encoding, upgrade, expect, hop:
+			return false
+		case connection:
+			if !isFold(raw[f.value:f.end], "keep-alive") {
+				return false
+			}
+		case host:
+			hosts++
+			if !isHost(raw[f.value:f.end]) {
+				return false
+			}
+		}
+	}
+	return hosts == 1
+}
+
+// Len is how many fields there are.
+func (h *Head) Len() int { return len(h.fields) }
+
+// Field returns one, in the order they were sent.
+func (h *Head) Field(i int) (name, value []byte) {
+	f := &h.fields[i]
+	return h.raw[f.name:f.colon], h.raw[f.value:f.end]
+}
