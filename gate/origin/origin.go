@@ -156,7 +156,7 @@ func (g *Group) Again(now time.Time, r *Round) (*Conn, error) {
 	switch {
 	case err == nil:
 		c.trial = r.trial
-	case errors.Is(err, ErrConnect):
+	case errors.Is(err, ErrConnect) && !errors.Is(err, errRetired):
 		s.failed(now, err, r.trial)
 	}
 	return c, err
@@ -196,11 +196,12 @@ func (g *Group) search(now time.Time, r *Round, take func(*Server) (*Conn, error
 		case err == nil:
 			c.trial = r.trial
 			return c, nil
-		case errors.Is(err, ErrConnect):
-			s.failed(time.Now(), err, r.trial)
 		case g.ctx.Err() != nil:
 			return nil, fmt.Errorf("%w: shut down", ErrBusy)
-		case !errors.Is(err, errRetired):
+		case errors.Is(err, errRetired):
+		case errors.Is(err, ErrConnect):
+			s.failed(time.Now(), err, r.trial)
+		default:
 			return nil, err
 		}
 	}

@@ -21,7 +21,7 @@ var (
 	// ErrNoOther: there is no other server that the request could be sent to.
 	ErrNoOther = errors.New("no other origin")
 
-	errRetired = errors.New("the server is not used any more")
+	errRetired = fmt.Errorf("%w: the server is not used any more", ErrConnect)
 )
 
 // Server is one server with its connections. The newest idle connection is used

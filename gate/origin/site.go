@@ -198,6 +198,7 @@ func (st *site) become(addrs []netip.Addr) {
 		}
 		st.servers = append(st.servers, newServer(st, "tcp", at))
 	}
+	g.publish() // before the old ones are closed: who waited there goes on to the new ones
 	for _, s := range old {
 		if !slices.Contains(st.servers, s) {
 			s.close()
@@ -206,7 +207,6 @@ func (st *site) become(addrs []netip.Addr) {
 	if old != nil && !slices.Equal(old, st.servers) {
 		g.c.Log.Info("the addresses of an origin changed", "origin", st.url, "addresses", fmt.Sprint(st.servers))
 	}
-	g.publish()
 	for _, s := range st.servers {
 		g.startChecks(s)
 	}
