@@ -79,16 +79,23 @@ const acceptors = 4
 
 // Accept returns the next connection whose header was read, in no order.
 func (l *proxiedListener) Accept() (net.Conn, error) {
-	l.start.Do(func() {
-		for range acceptors {
-			l.all.Go(l.acceptAll)
-		}
-	})
+	l.start.Do(l.acceptByMany)
 	select {
 	case t := <-l.taken:
 		return t.conn, t.err
 	case <-l.closed:
 		return nil, net.ErrClosed
+	}
+}
+
+func (l *proxiedListener) acceptByMany() {
+	l.mu.Lock() // Close waits for those only that it finds
+	defer l.mu.Unlock()
+	if l.reading == nil {
+		return
+	}
+	for range acceptors {
+		l.all.Go(l.acceptAll)
 	}
 }
 
