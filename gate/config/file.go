@@ -360,6 +360,17 @@ func (l *loader) matches(n *yaml.Node, key string) (out []route.Match) {
 
 func (l *loader) excepts(n *yaml.Node, key string) (out []route.Except) {
 	l.list(n, key, "a list such as [{path: /drop/assets}]", func(n *yaml.Node, key string) {
+		if isText(n) {
+			if !l.isStatic(n, key) {
+				out = append(out, route.Except{})
+				return
+			}
+			if slices.ContainsFunc(out, func(o route.Except) bool { return o.Static }) {
+				l.problem(key, "static is named twice")
+			}
+			out = append(out, route.Except{Static: true})
+			return
+		}
 		var e route.Except
 		l.object(n, key, "rooms[].except[]", []field{
 			{"path", func(n *yaml.Node, key string) {
@@ -390,6 +401,16 @@ func (l *loader) excepts(n *yaml.Node, key string) (out []route.Except) {
 		out = append(out, e)
 	})
 	return out
+}
+
+// isStatic reads the one exception that ships under a name.
+func (l *loader) isStatic(n *yaml.Node, key string) bool {
+	const want = "static, or a mapping of path, methods, source"
+	text, ok := l.scalar(n, key, want)
+	if ok && text != "static" {
+		l.problem(key, "%q: want %s", text, want)
+	}
+	return ok && text == "static"
 }
 
 func (l *loader) page(p *Page, n *yaml.Node, key string) {

@@ -65,6 +65,7 @@ func TestEveryKeyHasItsMeaning(t *testing.T) {
 				Name:  "drop",
 				Match: []route.Match{{Host: "shop.example", Path: "/drop"}, {Host: "www.shop.example", Path: "/drop"}},
 				Except: []route.Except{
+					{Static: true},
 					{Path: "/drop/assets"},
 					{Path: "/drop/stock", Methods: []string{"GET", "HEAD"}, Sources: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}},
 				},

@@ -382,13 +382,17 @@ func (r *reader) list(n *yaml.Node, key, want string, item func(n *yaml.Node, ke
 	return true
 }
 
+// isText tells whether a value is no mapping, no list and not nothing.
+func isText(n *yaml.Node) bool {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	return n.Kind == yaml.ScalarNode && !isNull(n)
+}
+
 // some reads a list, or one item that stands for a list of it.
 func (r *reader) some(n *yaml.Node, key, want string, item func(n *yaml.Node, key string)) bool {
-	target := n
-	if n.Kind == yaml.AliasNode {
-		target = n.Alias
-	}
-	if target.Kind == yaml.ScalarNode && !isNull(target) {
+	if isText(n) {
 		item(n, key)
 		return true
 	}

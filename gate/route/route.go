@@ -23,6 +23,7 @@ type Except struct {
 	Path    string         // as in Match, within one of the room's matches
 	Methods []string       // exact: GET does not stand for HEAD
 	Sources []netip.Prefix // of the visitor's address
+	Static  bool           // static files, see StaticFolders; names nothing else then
 }
 
 // Room is a room's share of the configuration. Find names it by its index.
@@ -76,6 +77,7 @@ type exception struct {
 	path    *prefix // nil: any
 	methods []string
 	sources []netip.Prefix
+	static  bool
 }
 
 func (e *exception) names(method []byte, source netip.Addr) bool {
@@ -247,6 +249,12 @@ func newException(r Room, rules []rule, index int, e Except) (exception, []Probl
 	var bad []Problem
 	add := func(field, format string, args ...any) {
 		bad = append(bad, Problem{Field: field, Err: fmt.Errorf(format, args...)})
+	}
+	if e.Static {
+		if e.Path != "" || len(e.Methods)+len(e.Sources) > 0 {
+			add("", "an exception of static files names nothing else")
+		}
+		return exception{methods: staticMethods, static: true}, bad
 	}
 	if e.Path == "" && len(e.Methods) == 0 && len(e.Sources) == 0 {
 		add("", "an exception that names nothing can never apply")
@@ -510,9 +518,16 @@ func (s *site) find(rooms []room, method, path []byte, source netip.Addr) (int, 
 	if best == len(s.rules) {
 		return -1, Ungated
 	}
-	at := s.rules[best].room
+	at, below := s.rules[best].room, path[len(s.rules[best].path):n]
 	for i := range rooms[at].except {
-		if e := &rooms[at].except[i]; e.names(method, source) && (e.path == nil || e.path.begins(path[:n])) {
+		e := &rooms[at].except[i]
+		switch {
+		case !e.names(method, source):
+		case e.static:
+			if isStatic(below) {
+				return at, Excepted
+			}
+		case e.path == nil || e.path.begins(path[:n]):
 			return at, Excepted
 		}
 	}
@@ -625,7 +640,7 @@ func (r *room) settle(at int, method, path []byte, source netip.Addr, sk *skelet
 	v := Gated
 	for i := range r.except {
 		e := &r.except[i]
-		if !e.names(method, source) {
+		if e.static || !e.names(method, source) {
 			continue
 		}
 		if e.path == nil || len(e.path.segments) == 0 {

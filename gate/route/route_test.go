@@ -56,6 +56,10 @@ func readAround(t testing.TB) (all []around) {
 			rooms = append(slices.Clone(rooms), r)
 		case fields[0] == "except":
 			var e Except
+			if fields[1] == "static" {
+				e.Static = true
+				fields = []string{"except", "-", "-", "-"}
+			}
 			if fields[1] != "-" {
 				e.Path = fields[1]
 			}
@@ -226,6 +230,7 @@ func TestEveryMistakeIsReportedAtOnceWithItsPlace(t *testing.T) {
 		"exception taken by a room": {[]Room{{Match: []Match{{}}, Except: []Except{{Path: "/drop/x"}}}, {Match: one}}, []string{"more specific"}},
 		"small method":              {[]Room{{Match: one, Except: []Except{{Methods: []string{"get"}}}}}, []string{"rooms[0].except[0].methods: method \"get\" can never apply: write GET"}},
 		"unknown method":            {[]Room{{Match: one, Except: []Except{{Methods: []string{"GTE"}}}}}, []string{"unknown method"}},
+		"static files and more":     {[]Room{{Match: one, Except: []Except{{Static: true, Path: "/drop/x"}}}}, []string{"rooms[0].except[0]: an exception of static files names nothing else"}},
 		"no prefix":                 {[]Room{{Match: one, Except: []Except{{Sources: []netip.Prefix{{}}}}}}, []string{"rooms[0].except[0].source"}},
 		"wide mapped prefix":        {[]Room{{Match: one, Except: []Except{{Sources: []netip.Prefix{netip.MustParsePrefix("::ffff:0:0/80")}}}}}, []string{"wider"}},
 		"all of them": {[]Room{{Match: []Match{{Host: "a b", Path: "x"}, {Path: "/a?"}}, Except: []Except{{}, {Methods: []string{"get", "GTE"}}}}, {}},
@@ -266,7 +271,7 @@ func TestRoomsAsPeopleWriteThemAreAccepted(t *testing.T) {
 func TestFindAllocatesNothing(t *testing.T) {
 	targets := [][]byte{
 		[]byte("/drop-7/products/limited-edition-shoe?size=42"), []byte("/elsewhere"), []byte("/DROP-7"),
-		[]byte("/%ED%95%9C%EC%A0%95/x"), []byte("/x/..%252f../drop-7;x"), []byte("http://shop.example/drop-7"), []byte("http://x/\x00"),
+		[]byte("/drop-7/assets/js/app-3.js?v=1"), []byte("/%ED%95%9C%EC%A0%95/x"), []byte("/x/..%252f../drop-7;x"), []byte("http://shop.example/drop-7"), []byte("http://x/\x00"),
 		[]byte("*"), []byte("/" + strings.Repeat("%ED%95%9C", 1500)), []byte("/" + strings.Repeat("a/../", 3000)),
 	}
 	hosts := [][]byte{[]byte("Shop.Example:443"), []byte("a.b.shop.example"), []byte("[::1]"), []byte("u@x"), nil}
@@ -286,7 +291,7 @@ func manyRooms(n int) (rooms []Room) {
 	for i := range n {
 		rooms = append(rooms, Room{Name: fmt.Sprint("r", i), IgnoreCase: i%2 == 0,
 			Match:  []Match{{Path: fmt.Sprintf("/drop-%d", i)}, {Host: "shop.example", Path: fmt.Sprintf("/drop-%d", i)}, {Host: "*.shop.example", Path: fmt.Sprintf("/drop-%d/x", i)}},
-			Except: []Except{{Path: fmt.Sprintf("/drop-%d/x/api", i), Methods: []string{"POST"}}}})
+			Except: []Except{{Path: fmt.Sprintf("/drop-%d/x/api", i), Methods: []string{"POST"}}, {Static: true}}})
 	}
 	return rooms
 }
