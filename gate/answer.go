@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"errors"
 	"net/url"
 	"strconv"
 	"sync/atomic"
@@ -208,8 +209,11 @@ func appendSeconds(b []byte, d, unit time.Duration) []byte {
 func (x *exchange) refuse(status int) {
 	x.outcome = metrics.Refuse
 	reason := "the request is malformed, or could be read in more than one way"
-	if status == fasthttp.StatusRequestEntityTooLarge {
+	switch status {
+	case fasthttp.StatusRequestEntityTooLarge:
 		reason = "the request's body is too large"
+	case fasthttp.StatusExpectationFailed:
+		reason = "the request expects what is not known here; 100-continue is"
 	}
 	x.say(status, page.BadRequest, reason)
 	x.ctx.SetConnectionClose()
@@ -219,6 +223,14 @@ func (x *exchange) refuse(status int) {
 func (x *exchange) refuseHost() {
 	x.outcome = metrics.Refuse
 	x.say(fasthttp.StatusMisdirectedRequest, page.BadRequest, "there is no site of this name here")
+}
+
+// malformed is the status for what the proxy found wrong with a request.
+func malformed(err error) int {
+	if errors.Is(err, proxy.ErrExpectation) {
+		return fasthttp.StatusExpectationFailed
+	}
+	return fasthttp.StatusBadRequest
 }
 
 // broken answers after a panic: what was written so far is not to be trusted.

@@ -2,8 +2,10 @@ package gate
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -75,6 +77,36 @@ func (x *exchange) release() {
 		list: x.list[:0], scratch: x.scratch[:0], out: x.out[:0], head: x.head, answer: x.answer, isAlive: x.isAlive,
 	}
 	exchanges.Put(x)
+}
+
+// recovered answers for a panic, if p is one.
+func (x *exchange) recovered(p any) {
+	if p == nil {
+		return
+	}
+	x.gate.log.Error("a request ended in a panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	x.answer.Abandon()
+	x.broken()
+}
+
+// expected is where a request's exchange is kept from Expect to Handle.
+type expected struct{}
+
+// begun is what Expect began, nil when that was nothing.
+func begun(ctx *fasthttp.RequestCtx) *exchange {
+	x, ok := ctx.UserValue(expected{}).(*exchange)
+	if ok {
+		ctx.RemoveUserValue(expected{})
+	}
+	return x
+}
+
+// Close is called when the visitor was told to send the body and did not: Handle
+// never comes to it.
+func (x *exchange) Close() error {
+	x.answer.Abandon()
+	x.release()
+	return nil
 }
 
 // read finds out what the request says, in one pass over its header.

@@ -32,11 +32,20 @@ func (x *exchange) forward(outcome metrics.Outcome) {
 		h := &x.hand
 		r.Use, r.Tag = x.room.use, proxy.Tag{int64(h.ID), int64(h.Place), int64(h.Called), int64(h.Issued), int64(h.Until)}
 	}
+	x.send()
+}
+
+// send has the request forwarded, in two calls where the visitor holds the body
+// back, and sees to the answer.
+func (x *exchange) send() {
 	sent := time.Now()
-	err := x.site.proxy.Forward(x.ctx, r, &x.answer)
+	err := x.site.proxy.Forward(x.ctx, &x.request, &x.answer)
 	if err != nil {
 		x.originFailed(err)
 		return
+	}
+	if x.answer.Continue {
+		return // to be called again with the body
 	}
 	x.gate.metrics.OriginDuration(time.Since(sent).Seconds())
 	if x.room == nil {
@@ -114,8 +123,8 @@ func (x *exchange) obeyOrigin(wish []byte) {
 func (x *exchange) originFailed(err error) {
 	status := fasthttp.StatusBadGateway
 	switch {
-	case errors.Is(err, proxy.ErrRequest), errors.Is(err, proxy.ErrClientBody):
-		x.refuse(fasthttp.StatusBadRequest)
+	case errors.Is(err, proxy.ErrRequest), errors.Is(err, proxy.ErrExpectation), errors.Is(err, proxy.ErrClientBody):
+		x.refuse(malformed(err))
 		return
 	case errors.Is(err, proxy.ErrTooLarge):
 		x.refuse(fasthttp.StatusRequestEntityTooLarge)

@@ -2,10 +2,8 @@ package gate
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,22 +59,46 @@ func New(c *config.Config, o Options) (*Gate, error) {
 
 // Handle answers one request.
 func (g *Gate) Handle(ctx *fasthttp.RequestCtx) {
+	x := begun(ctx)
+	if x == nil {
+		x = exchanges.Get().(*exchange)
+		x.begin(g, ctx)
+	}
+	defer func() {
+		x.recovered(recover())
+		x.end()
+	}()
+	if x.answer.Continue {
+		x.send()
+		return
+	}
+	g.decide(x)
+}
+
+// Expect answers a request whose body the visitor holds back until told to go on.
+// 100 says that they are told so, and that Handle goes on with it; any other status
+// is that of the answer.
+func (g *Gate) Expect(ctx *fasthttp.RequestCtx) (status int) {
 	x := exchanges.Get().(*exchange)
 	x.begin(g, ctx)
 	defer func() {
-		if p := recover(); p != nil {
-			g.log.Error("a request ended in a panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			x.broken()
+		x.recovered(recover())
+		if x.answer.Continue {
+			ctx.SetUserValue(expected{}, x)
+			status = fasthttp.StatusContinue
+			return
 		}
 		x.end()
+		status = ctx.Response.StatusCode()
 	}()
 	g.decide(x)
+	return 0
 }
 
 // decide is what a request meets, in this order. Every step that answers returns.
 func (g *Gate) decide(x *exchange) {
 	if err := proxy.Validate(x.ctx); err != nil {
-		x.refuse(fasthttp.StatusBadRequest) // two parties could read it differently
+		x.refuse(malformed(err)) // two parties could read it differently
 		return
 	}
 	x.read()

@@ -55,6 +55,10 @@ func NewServer(g *Gate, connections int) *Server {
 			}
 			g.Handle(ctx)
 		},
+		ExpectHandler: func(ctx *fasthttp.RequestCtx) int {
+			s.setFresh(ctx.Conn(), false)
+			return g.Expect(ctx)
+		},
 		Concurrency:     connections,
 		CloseOnShutdown: true,
 		ErrorHandler:    g.malformed,

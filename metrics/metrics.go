@@ -86,7 +86,7 @@ const (
 	OriginOther   = "other"
 )
 
-var visitorsDoing = []string{"", "request", "too_large", "client_body", "client"}
+var visitorsDoing = []string{"", "request", "expectation", "too_large", "client_body", "client"}
 
 // Verdict judges the estimate that a visitor was first shown, once they are let in.
 type Verdict uint8

@@ -9,12 +9,14 @@ import (
 	"github.com/sluicegate/sluice/gate/origin"
 )
 
-// What Forward answers. All but ErrRequest, ErrTooLarge and ErrClientBody are
+// What Forward answers. All but ErrRequest, ErrExpectation, ErrTooLarge and ErrClientBody are
 // the origin's doing. Forward has put nothing into the response when it
 // returns one of them.
 var (
 	// ErrRequest: the request is ambiguous or malformed: 400, then close.
 	ErrRequest = errors.New("proxy: malformed request")
+	// ErrExpectation: the request expects what nobody here knows: 417, then close.
+	ErrExpectation = errors.New("proxy: unknown expectation")
 	// ErrTooLarge: the body is above Config.MaxBody: 413, then close.
 	ErrTooLarge = errors.New("proxy: request body too large")
 	// ErrClientBody: the body was malformed, too slow or cut off. The origin
@@ -34,7 +36,7 @@ var (
 )
 
 // Kinds are all that Kind returns, for metrics that are resolved at start.
-var Kinds = []string{"request", "too_large", "client_body", "busy", "connect", "timeout", "broken", "client", "other"}
+var Kinds = []string{"request", "expectation", "too_large", "client_body", "busy", "connect", "timeout", "broken", "client", "other"}
 
 // Kind names err by one of Kinds, "" for nil.
 func Kind(err error) string {
@@ -43,6 +45,8 @@ func Kind(err error) string {
 		return ""
 	case errors.Is(err, ErrRequest):
 		return "request"
+	case errors.Is(err, ErrExpectation):
+		return "expectation"
 	case errors.Is(err, ErrTooLarge):
 		return "too_large"
 	case errors.Is(err, ErrClientBody):

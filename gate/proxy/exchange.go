@@ -37,6 +37,8 @@ type exchange struct {
 	c     *conn // nil once it was given back
 	req   message
 	round origin.Round
+	// asks: the visitor holds the body back until the origin wants it.
+	asks bool
 
 	out []byte // the request as sent, later the answer's header
 
@@ -101,6 +103,7 @@ var (
 	errCoding     = errors.New("transfer coding")
 	errSwitch     = errors.New("switched protocols unasked")
 	errInterim    = errors.New("too many interim answers")
+	errContinue   = errors.New("asked to go on")
 )
 
 // answer is what an answer's header says, as far as it concerns the proxy.
@@ -114,7 +117,8 @@ type answer struct {
 }
 
 // readAnswer reads headers until a final one, and finds out how its body ends.
-// silent says that nothing at all came back.
+// silent says that nothing at all came back. Interim answers are dropped, but for
+// the 100 (Continue) that was asked for: it ends the wait with errContinue.
 func (x *exchange) readAnswer(head, upgraded bool) (b []byte, a answer, silent bool, err error) {
 	for interim := 0; ; interim++ {
 		b, got, err := x.c.head()
@@ -133,6 +137,8 @@ func (x *exchange) readAnswer(head, upgraded bool) (b []byte, a answer, silent b
 			return b, a, false, nil
 		case a.status >= 200:
 			return b, a, false, nil
+		case a.status == 100 && x.asks:
+			return nil, a, false, errContinue
 		case interim == 16:
 			return nil, a, false, errInterim
 		}

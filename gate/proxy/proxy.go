@@ -39,8 +39,12 @@ type Answer struct {
 	// Cacheable says that a shared cache might keep the answer: call MakePrivate
 	// before a cookie is added to it.
 	Cacheable bool
+	// Continue says that there is no answer yet: the visitor is to be told to send
+	// the body, and Forward called again with the same arguments, or Abandon.
+	Continue bool
 
 	session []byte
+	begun   *exchange // while Continue
 }
 
 // Proxy forwards requests. It is safe for concurrent use.
@@ -103,11 +107,21 @@ func New(c Config) (*Proxy, error) {
 // text), and must not call ctx.Response.Reset or SetStatusMessage.
 //
 // A request is sent a second time only as send says.
+//
+// Called from ExpectHandler, for a request whose body the visitor holds back,
+// Forward asks the origin first: see Answer.Continue.
 func (p *Proxy) Forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) error {
-	a.Status, a.Session, a.Upgraded, a.Cacheable = 0, nil, false, false
-	x := exchanges.Get().(*exchange)
-	x.p = p
-	if err := x.forward(ctx, r, a); err != nil {
+	x := a.begun
+	a.Status, a.Session, a.Upgraded, a.Cacheable, a.Continue, a.begun = 0, nil, false, false, false, nil
+	var err error
+	if x != nil {
+		err = x.goOn(ctx, a)
+	} else {
+		x = exchanges.Get().(*exchange)
+		x.p = p
+		err = x.forward(ctx, r, a)
+	}
+	if err != nil {
 		x.up.stop()
 		x.giveUp()
 		x.release()
@@ -122,37 +136,76 @@ func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) erro
 		return err
 	}
 	body, length := ctx.RequestBodyStream(), h.ContentLength()
-	if length == 0 || length < -1 {
+	empty := length == 0 || length < -1
+	if empty {
 		body = nil
 	}
 	if p.c.MaxBody > 0 && int64(length) > p.c.MaxBody {
 		return fmt.Errorf("%w: %d bytes, %d allowed", ErrTooLarge, length, p.c.MaxBody)
 	}
-	if body == nil && x.req.opt.upgrade && x.req.upgrWS && h.IsHTTP11() && ctx.IsGet() {
+	if empty && x.req.opt.upgrade && x.req.upgrWS && h.IsHTTP11() && ctx.IsGet() {
 		return x.forwardUpgrade(ctx, r, a)
 	}
 
-	// What fasthttp has read already goes out with the header.
-	var whole []byte
-	if body != nil && length > 0 && length <= prefetched {
-		if cap(x.up.buf) < prefetched {
-			x.up.buf = make([]byte, uploadBuffer)
-		}
-		whole = x.up.buf[:length]
-		if _, err := io.ReadFull(body, whole); err != nil {
-			return fmt.Errorf("%w: %w", ErrClientBody, err)
-		}
-		body = nil
-	}
-
-	x.client, x.overTLS, x.use, x.tag = ctx.Conn(), ctx.IsTLS(), r.Use, r.Tag
-	head, got, err := x.send(ctx, r, body, whole, length)
+	whole, err := x.whole(&body, length)
 	if err != nil {
 		return err
 	}
-	c := x.c
+	x.asks = x.req.holdsBack(ctx)
+	x.client, x.overTLS, x.use, x.tag = ctx.Conn(), ctx.IsTLS(), r.Use, r.Tag
+	head, got, err := x.send(ctx, r, body, whole, length)
+	if err == errContinue {
+		a.Continue, a.begun = true, x
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	x.hand(ctx, head, &got, a)
+	return nil
+}
 
-	early := false
+// whole reads a short body: what fasthttp has read already goes out with the
+// header. Another one is left to stream.
+func (x *exchange) whole(body *io.Reader, length int) ([]byte, error) {
+	if *body == nil || length < 0 || length > prefetched {
+		return nil, nil
+	}
+	if cap(x.up.buf) < prefetched {
+		x.up.buf = make([]byte, uploadBuffer)
+	}
+	whole := x.up.buf[:length]
+	if _, err := io.ReadFull(*body, whole); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrClientBody, err)
+	}
+	*body = nil
+	return whole, nil
+}
+
+// goOn sends the body that was held back, and takes the answer.
+func (x *exchange) goOn(ctx *fasthttp.RequestCtx, a *Answer) error {
+	x.asks = false
+	body, length := ctx.RequestBodyStream(), ctx.Request.Header.ContentLength()
+	whole, err := x.whole(&body, length)
+	if err != nil {
+		return err
+	}
+	x.out = append(x.out[:0], whole...)
+	head, got, _, err := x.attempt(body, length, ctx.IsHead(), time.Now())
+	if err != nil {
+		if isOrigins(err) {
+			x.c.link.Failed(err)
+		}
+		return err
+	}
+	x.c.link.Succeeded()
+	x.hand(ctx, head, &got, a)
+	return nil
+}
+
+// hand gives the answer to the visitor.
+func (x *exchange) hand(ctx *fasthttp.RequestCtx, head []byte, got *answer, a *Answer) {
+	early := x.asks // it was held back, and is not wanted
 	if x.up.running {
 		x.up.answered.Store(true)
 		early = !x.up.finish()
@@ -166,9 +219,10 @@ func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) erro
 	if !early && x.last {
 		ctx.SetConnectionClose()
 	}
-	x.chunks = h.IsHTTP11() && (x.framing == chunked || x.framing == untilClose)
+	c := x.c
+	x.chunks = ctx.Request.Header.IsHTTP11() && (x.framing == chunked || x.framing == untilClose)
 	held := !early && x.framing == sized && x.left <= c.w-c.r
-	x.keep(ctx, head, &got, a, held)
+	x.keep(ctx, head, got, a, held)
 
 	switch {
 	case early:
@@ -186,7 +240,6 @@ func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) erro
 	default:
 		x.stream(ctx)
 	}
-	return nil
 }
 
 // send sends the request until a server answers it, and reads the answer's header.
@@ -205,7 +258,7 @@ func (x *exchange) send(ctx *fasthttp.RequestCtx, r *Request, body io.Reader, wh
 	if err := x.connect(p.origins.Take(now, round)); err != nil {
 		return nil, a, err
 	}
-	if body != nil && x.c.link.Blind() {
+	if (body != nil || x.asks) && x.c.link.Blind() {
 		// Nothing is known about the kept connection, and a body goes out once only.
 		x.abandon()
 		if err := x.connect(p.origins.Again(now, round)); err != nil {
@@ -220,6 +273,9 @@ func (x *exchange) send(ctx *fasthttp.RequestCtx, r *Request, body io.Reader, wh
 		if err == nil {
 			x.c.link.Succeeded()
 			return head, a, nil
+		}
+		if err == errContinue {
+			return nil, a, err
 		}
 		stale := x.c.link.Reused && left != some && !errors.Is(err, ErrTimeout)
 		if !stale && isOrigins(err) {
@@ -274,21 +330,26 @@ const (
 func (x *exchange) attempt(body io.Reader, length int, head bool, now time.Time) (b []byte, a answer, left trace, err error) {
 	c, limit := x.c, x.p.c.HeaderTimeout
 	c.writeWithin(now, limit)
-	if body == nil {
+	switch {
+	case x.asks:
+		c.readWithin(now, min(continueWait, limit))
+	case body == nil:
 		c.readWithin(now, limit)
-	} else {
+	default:
 		// The origin's time begins when the body is sent.
 		c.Conn.SetReadDeadline(time.Time{})
 		c.link.ReadBy = time.Time{}
 	}
-	if n, err := c.Conn.Write(x.out); err != nil {
-		if n == 0 && !c.link.IsTLS() {
-			return nil, a, nothing, x.failure(err)
+	if len(x.out) > 0 {
+		if n, err := c.Conn.Write(x.out); err != nil {
+			if n == 0 && !c.link.IsTLS() {
+				return nil, a, nothing, x.failure(err)
+			}
+			if body != nil {
+				return nil, a, some, x.failure(err)
+			}
+			return nil, a, silence, x.failure(err)
 		}
-		if body != nil {
-			return nil, a, some, x.failure(err)
-		}
-		return nil, a, silence, x.failure(err)
 	}
 	if body != nil {
 		x.startUpload(body, length)
@@ -296,6 +357,10 @@ func (x *exchange) attempt(body io.Reader, length int, head bool, now time.Time)
 	b, a, silent, err := x.readAnswer(head, false)
 	if err == nil {
 		return b, a, some, nil
+	}
+	if err == errContinue || x.asks && isTimeout(err) {
+		c.link.ReadBy = time.Time{}
+		return nil, a, some, errContinue
 	}
 	if x.up.running {
 		// Whatever the reason, what the visitor did wrong is told first.

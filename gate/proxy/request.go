@@ -39,6 +39,8 @@ type message struct {
 	opt    options
 	hostAt int // index of Host in fields, -1: none
 	upgrWS bool
+	// expects: the visitor sends the body when told to (Expect: 100-continue).
+	expects bool
 }
 
 // Validate says whether the request line and header can mean one thing only.
@@ -106,6 +108,14 @@ func (m *message) read(h *fasthttp.RequestHeader) error {
 			if !isHost(value) || !bytes.Equal(value, h.Host()) {
 				return refuse("Host")
 			}
+		case expect:
+			if http10 {
+				continue // nothing that HTTP/1.0 knows
+			}
+			if !isFold(value, "100-continue") {
+				return fmt.Errorf("%w: %.40q", ErrExpectation, value)
+			}
+			m.expects = true
 		case length:
 			lengths++
 			n, ok := number(value)
@@ -209,6 +219,9 @@ func (m *message) appendHead(b []byte, ctx *fasthttp.RequestCtx, r *Request, ori
 	}
 	if h.ContentLength() == -1 {
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	}
+	if m.holdsBack(ctx) {
+		b = append(b, "Expect: 100-continue\r\n"...)
 	}
 	if tunnel {
 		b = append(b, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)

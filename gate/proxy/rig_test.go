@@ -87,6 +87,12 @@ func start(t testing.TB, serve func(n int, c *peerConn), options ...any) *rig {
 	}
 	ConfigureServer(g.server)
 	g.server.Handler = g.handle
+	g.server.ExpectHandler = func(ctx *fasthttp.RequestCtx) int {
+		if g.handle(ctx); ctx.UserValue("begun") != nil {
+			return 100
+		}
+		return ctx.Response.StatusCode()
+	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +124,15 @@ func (g *rig) handle(ctx *fasthttp.RequestCtx) {
 	}
 	r := g.request
 	var a Answer
+	if begun, ok := ctx.UserValue("begun").(*begun); ok {
+		a = begun.Answer
+		ctx.RemoveUserValue("begun")
+	}
 	err := g.proxy.Forward(ctx, &r, &a)
+	if a.Continue {
+		ctx.SetUserValue("begun", &begun{a})
+		return
+	}
 	g.errs <- err
 	if err == nil {
 		if g.after != nil {
@@ -126,7 +140,7 @@ func (g *rig) handle(ctx *fasthttp.RequestCtx) {
 		}
 		return
 	}
-	status := map[string]int{"request": 400, "client_body": 400, "too_large": 413, "busy": 503, "timeout": 504}[Kind(err)]
+	status := map[string]int{"request": 400, "expectation": 417, "client_body": 400, "too_large": 413, "busy": 503, "timeout": 504}[Kind(err)]
 	if status == 0 {
 		status = 502
 	}
@@ -137,6 +151,11 @@ func (g *rig) handle(ctx *fasthttp.RequestCtx) {
 	}
 	CloseUnread(ctx)
 }
+
+// begun is a request whose body is awaited.
+type begun struct{ Answer }
+
+func (b *begun) Close() error { b.Abandon(); return nil }
 
 // peerConn is either end as the test plays it.
 type peerConn struct {

@@ -25,8 +25,9 @@ const (
 
 // ConfigureServer sets what the proxy needs of the server that calls it, and
 // what keeps fasthttp from inventing things. Timeouts and a logger are set only
-// where there are none, and so is ErrorHandler. The gate sets Handler and
-// Concurrency.
+// where there are none, and so is ErrorHandler. The gate sets Concurrency, Handler
+// and ExpectHandler. The latter does what Handler would, and returns 100 where
+// Answer.Continue asks for it, else the status of the answer.
 func ConfigureServer(s *fasthttp.Server) {
 	// Names as they were sent, and no field that nobody sent.
 	s.DisableHeaderNamesNormalizing = true
@@ -53,14 +54,11 @@ func ConfigureServer(s *fasthttp.Server) {
 		s.Logger = silent{}
 	}
 
-	// A refused expectation has to close: the body may be under way. With
-	// ContinueHandler it would be read as the next request.
-	s.ExpectHandler = func(ctx *fasthttp.RequestCtx) int {
-		if Validate(ctx) != nil {
-			return fasthttp.StatusBadRequest
-		}
-		return fasthttp.StatusContinue
-	}
+	// Who holds a body back is told to go on by fasthttp, before the handler is
+	// called, unless the gate's ExpectHandler says otherwise. A refusal closes, as
+	// the body may be under way; with ContinueHandler it would be read as the next
+	// request.
+	s.HeaderReceived = spellExpect
 	s.ContinueHandler = nil
 	s.KeepHijackedConns = false
 
@@ -109,7 +107,11 @@ func (silent) Printf(string, ...any) {}
 // Forward that failed. It may be called before or after the answer is made.
 func CloseUnread(ctx *fasthttp.RequestCtx) {
 	body, n := ctx.RequestBodyStream(), ctx.Request.Header.ContentLength()
-	if body == nil || n == 0 {
+	if n == 0 || n < -1 {
+		return
+	}
+	if body == nil { // held back, and some send it without being told
+		closeAfter(ctx)
 		return
 	}
 	if n > 0 && n <= prefetched {
