@@ -11,7 +11,6 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	"github.com/sluicegate/sluice/gate/peer"
 	"github.com/sluicegate/sluice/gate/proxy"
 	"github.com/sluicegate/sluice/metrics"
 )
@@ -117,7 +116,14 @@ func (x *exchange) read() {
 	x.host = x.fields.host
 	remote := remoteAddr(x.ctx.RemoteAddr())
 	x.client, x.trusted = x.site.trust.Resolve(remote, x.fields.forwardedFor[:x.fields.forwarded])
-	x.https = x.site.secure || x.site.trust.HTTPS(remote, x.fields.forwardedProto, x.ctx.IsTLS() || peer.Encrypted(x.ctx.Conn()))
+	x.https = x.site.secure || x.site.trust.HTTPS(remote, x.fields.forwardedProto, overTLS(x.conn))
+}
+
+// overTLS tells whether the visitor's connection is encrypted where it reaches us, or
+// the load balancer that passes its bytes on.
+func overTLS(conn net.Conn) bool {
+	lane := laneOf(conn)
+	return lane != nil && lane.overTLS
 }
 
 func remoteAddr(a net.Addr) netip.Addr {

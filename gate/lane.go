@@ -14,6 +14,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/sluicegate/sluice/gate/peer"
 	"github.com/sluicegate/sluice/queue"
 )
 
@@ -27,7 +28,8 @@ import (
 // laneConn is a visitor's connection whose polls are answered in the lane.
 type laneConn struct {
 	net.Conn
-	server *Server
+	server  *Server
+	overTLS bool // to us, or to the load balancer that passes its bytes on
 
 	// between says that the server waits for a request and holds no byte of it, so
 	// that what is read next begins one. Only the goroutine that serves the
@@ -63,9 +65,9 @@ func (l laneListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	if t, ok := conn.(*tls.Conn); ok {
-		return laneTLSConn{&laneConn{Conn: conn, server: l.server}, t}, nil
+		return laneTLSConn{&laneConn{Conn: conn, server: l.server, overTLS: true}, t}, nil
 	}
-	return &laneConn{Conn: &lateConn{Conn: conn}, server: l.server}, nil
+	return &laneConn{Conn: &lateConn{Conn: conn}, server: l.server, overTLS: peer.Encrypted(conn)}, nil
 }
 
 // lane returns the lane of a connection that the server talks of, nil for none.
@@ -166,8 +168,7 @@ func (s *Server) answerInLane(c *laneConn, read []byte) (taken bool, err error) 
 	x.outcome = outcomeOf(&a)
 	if x.hand.give {
 		remote := remoteAddr(c.RemoteAddr())
-		_, overTLS := c.Conn.(*tls.Conn)
-		x.https = x.site.secure || x.site.trust.HTTPS(remote, x.fields.forwardedProto, overTLS)
+		x.https = x.site.secure || x.site.trust.HTTPS(remote, x.fields.forwardedProto, c.overTLS)
 	}
 	x.writePoll(&a, c.state.Load() == laneClosing)
 	now := time.Now()
