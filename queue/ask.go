@@ -48,7 +48,7 @@ func (l *Line) Join(id ID, join bool) Answer {
 	after := PollAfter(v.pace.turn(v.Waiting+1, &v.Settings), v.Waiting, &v.Settings, chance())
 	place := l.clock.place()
 	s, err := l.entering.ask(Arrival{
-		ID: id, Place: place, Deadline: PresentUntil(l.clock.time(), after),
+		ID: id, Place: place, Deadline: PresentUntil(place, after),
 		Newcomer: true, Join: join, Claim: true,
 	})
 	if err != nil {
@@ -88,7 +88,7 @@ func (l *Line) Poll(id ID, place Time, hold bool, alive func() bool) Answer {
 	now := l.now()
 	position := v.Ladder.Position(place)
 	after := PollAfter(v.pace.turn(max(position, 1), &v.Settings), v.Waiting, &v.Settings, chance())
-	a := Arrival{ID: id, Place: place, Deadline: PresentUntil(l.clock.time(), after)}
+	a := Arrival{ID: id, Place: place, Deadline: PresentUntil(l.clock.timeAt(now), after)}
 	if l.far(v, now, place, position) {
 		l.marks.add(a)
 		s := Standing{State: Waiting, Place: place, Rank: -1}

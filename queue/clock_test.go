@@ -165,7 +165,7 @@ func TestRoomTimeIsNeverAheadOfTheStore(t *testing.T) {
 			})
 			for g := range clocks {
 				c := &clocks[g]
-				if c.heard.IsZero() {
+				if c.heard().at.IsZero() {
 					continue
 				}
 				p := c.place()
@@ -197,7 +197,7 @@ func TestAClockThatRunsFastGetsAheadOnlyBetweenTwoAnswers(t *testing.T) {
 		sent := w.t
 		w.pass(50*time.Millisecond + 100*time.Microsecond) // 100 ppm
 		now := store.call(wall, c.highest())
-		if ahead := c.time().Sub(now); !c.heard.IsZero() && ahead > 50*time.Millisecond+time.Millisecond {
+		if ahead := c.time().Sub(now); !c.heard().at.IsZero() && ahead > 50*time.Millisecond+time.Millisecond {
 			t.Fatalf("%s ahead of the store", ahead)
 		}
 		c.hear(now, sent)
