@@ -41,12 +41,13 @@ type exchange struct {
 	head    proxy.Head // of a poll in its lane, and out is its answer
 	out     []byte
 	started time.Time
-	isAlive func() bool // alive of this exchange, made once
+	isAlive func() bool // whether the visitor is still there; made once
 }
 
 var exchanges = sync.Pool{New: func() any {
 	x := new(exchange)
-	x.isAlive = x.alive
+	// A visitor who went away while held should take no slot.
+	x.isAlive = func() bool { return !proxy.Gone(x.conn) }
 	return x
 }}
 

@@ -118,6 +118,10 @@ func (x *exchange) obeyOrigin(wish []byte) {
 	}
 }
 
+// statusLeft is what nobody sees: the visitor went away before there was an answer.
+// nginx counts such requests by this code.
+const statusLeft = 499
+
 // originFailed answers for an origin that did not. What the visitor holds stays
 // good, and what they were just given goes out with the answer.
 func (x *exchange) originFailed(err error) {
@@ -125,6 +129,10 @@ func (x *exchange) originFailed(err error) {
 	switch {
 	case errors.Is(err, proxy.ErrRequest), errors.Is(err, proxy.ErrExpectation), errors.Is(err, proxy.ErrClientBody):
 		x.refuse(malformed(err))
+		return
+	case errors.Is(err, proxy.ErrClient):
+		x.ctx.SetStatusCode(statusLeft)
+		x.ctx.SetConnectionClose()
 		return
 	case errors.Is(err, proxy.ErrTooLarge):
 		x.refuse(fasthttp.StatusRequestEntityTooLarge)

@@ -19,7 +19,7 @@ type Conn struct {
 	tunnel bool            // none of the pool's
 	trial  bool            // the server was out, and this is to show whether it is back
 	raw    syscall.RawConn // nil when there is no file descriptor to look at
-	peek   func(fd uintptr) bool
+	peek   func(fd uintptr)
 	quiet  bool // what peek found: nothing to read, and not closed
 	idle   time.Time
 }
@@ -45,7 +45,7 @@ func (c *Conn) usable() bool {
 		return true
 	}
 	c.quiet = false
-	if err := c.raw.Read(c.peek); err != nil {
+	if err := c.raw.Control(c.peek); err != nil { // Read minds deadlines of the past
 		return false
 	}
 	return c.quiet

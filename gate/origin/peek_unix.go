@@ -17,9 +17,8 @@ func (c *Conn) watch() {
 	}
 	c.raw = raw
 	var one [1]byte
-	c.peek = func(fd uintptr) bool {
+	c.peek = func(fd uintptr) {
 		_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		c.quiet = err == syscall.EAGAIN
-		return true
 	}
 }

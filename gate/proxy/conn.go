@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -170,10 +169,13 @@ func abort(nc net.Conn) {
 	under.Close()
 }
 
-// bare returns the connection beneath TLS.
+// bare returns the connection beneath TLS and whatever else it is wrapped in.
 func bare(nc net.Conn) net.Conn {
-	if t, ok := nc.(*tls.Conn); ok {
-		return t.NetConn()
+	for {
+		outer, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nc
+		}
+		nc = outer.NetConn()
 	}
-	return nc
 }

@@ -30,8 +30,8 @@ var (
 	ErrTimeout = errors.New("proxy: origin timed out")
 	// ErrBroken: the origin died before its header was whole, or sent nonsense: 502.
 	ErrBroken = errors.New("proxy: origin broke off")
-	// ErrClient: the visitor went away or stopped reading in mid-answer. Only
-	// Config.Failed sees it.
+	// ErrClient: the visitor went away, or stopped reading in mid-answer: nothing,
+	// then close. Config.Failed sees it, too.
 	ErrClient = errors.New("proxy: visitor went away")
 )
 

@@ -17,8 +17,13 @@ import (
 	"github.com/sluicegate/sluice/gate/origin"
 )
 
-// usePeriod is how often Request.Use is called while something runs.
-const usePeriod = 10 * time.Second
+const (
+	// usePeriod is how often Request.Use is called while something runs.
+	usePeriod = 10 * time.Second
+	// lookPeriod is how often who waits for the origin looks whether the visitor
+	// still does.
+	lookPeriod = 2 * time.Second
+)
 
 // framing tells how an answer's body ends.
 type framing uint8
@@ -39,6 +44,10 @@ type exchange struct {
 	round origin.Round
 	// asks: the visitor holds the body back until the origin wants it.
 	asks bool
+
+	// answerBy is when the origin must have answered, Unix nanoseconds; 0 while a
+	// body is sent: then a read that times out was made to.
+	answerBy atomic.Int64
 
 	out []byte // the request as sent, later the answer's header
 
@@ -122,6 +131,12 @@ type answer struct {
 func (x *exchange) readAnswer(head, upgraded bool) (b []byte, a answer, silent bool, err error) {
 	for interim := 0; ; interim++ {
 		b, got, err := x.c.head()
+		for isTimeout(err) && x.mayWait() {
+			b, got, err = x.c.head()
+		}
+		if err != nil && Gone(x.client) {
+			err = fmt.Errorf("%w before there was an answer", ErrClient)
+		}
 		if err != nil {
 			return nil, a, !got && interim == 0, err
 		}
@@ -143,6 +158,25 @@ func (x *exchange) readAnswer(head, upgraded bool) (b []byte, a answer, silent b
 			return nil, a, false, errInterim
 		}
 	}
+}
+
+// waitUntil gives the origin time for its answer, by looks at the visitor.
+func (x *exchange) waitUntil(now time.Time, limit time.Duration) {
+	x.answerBy.Store(now.Add(limit).UnixNano())
+	x.c.readWithin(now, min(limit, x.p.look))
+}
+
+// mayWait tells whether a read that timed out may be tried again: there is time
+// left, and the visitor still waits.
+func (x *exchange) mayWait() bool {
+	now := time.Now()
+	left := time.Duration(x.answerBy.Load() - now.UnixNano())
+	if left <= 0 || Gone(x.client) {
+		return false
+	}
+	x.c.link.ReadBy = time.Time{}
+	x.c.readWithin(now, min(left, x.p.look))
+	return true
 }
 
 func (x *exchange) parse(b []byte, head bool) (a answer, err error) {
@@ -478,14 +512,14 @@ func (x *exchange) fill() error {
 		if d <= 0 {
 			return errIdle
 		}
-		if x.use != nil {
-			d = min(d, x.p.period)
-		}
-		x.c.readWithin(now, d)
+		x.c.readWithin(now, min(d, x.p.period, x.p.look))
 		err := x.c.fill()
 		x.tick()
 		if err == nil || !isTimeout(err) {
 			return err
+		}
+		if Gone(x.client) {
+			return fmt.Errorf("%w in mid-answer", ErrClient)
 		}
 		x.c.link.ReadBy = time.Time{}
 	}
@@ -682,7 +716,7 @@ func (x *exchange) upload(src io.Reader, n int) {
 		// From here on the origin has time for its answer.
 		u.client.SetReadDeadline(time.Time{})
 		if !u.answered.Load() {
-			u.conn.Conn.SetReadDeadline(time.Now().Add(x.p.c.HeaderTimeout))
+			u.conn.Conn.SetReadDeadline(x.fromNow(x.p.look))
 		}
 	case u.source && !u.answered.Load():
 		// Half a body must not look whole. This wakes who waits for the answer.
@@ -691,9 +725,17 @@ func (x *exchange) upload(src io.Reader, n int) {
 		u.conn.Conn.SetReadDeadline(past)
 	case !u.stopped.Load():
 		// The origin reads no more: it has answered, or it is gone.
-		u.conn.Conn.SetReadDeadline(time.Now().Add(x.p.c.HeaderTimeout))
+		u.conn.Conn.SetReadDeadline(x.fromNow(x.p.look))
 	}
 	u.ended <- struct{}{}
+}
+
+// fromNow gives the origin time for its answer to a body, and is when to look at the
+// visitor first.
+func (x *exchange) fromNow(look time.Duration) time.Time {
+	now, limit := time.Now(), x.p.c.HeaderTimeout
+	x.answerBy.Store(now.Add(limit).UnixNano())
+	return now.Add(min(look, limit))
 }
 
 func (x *exchange) copyUp(src io.Reader, n int) (err error, source bool) {

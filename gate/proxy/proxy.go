@@ -52,6 +52,7 @@ type Proxy struct {
 	c       Config
 	origins *origin.Group
 	period  time.Duration // usePeriod, but for tests
+	look    time.Duration // lookPeriod, but for tests
 	tunnels tunnels
 }
 
@@ -91,7 +92,7 @@ func New(c Config) (*Proxy, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	p := &Proxy{c: c, period: usePeriod, origins: origins}
+	p := &Proxy{c: c, period: usePeriod, look: lookPeriod, origins: origins}
 	p.tunnels.init(c.MaxTunnels)
 	return p, nil
 }
@@ -332,11 +333,12 @@ func (x *exchange) attempt(body io.Reader, length int, head bool, now time.Time)
 	c.writeWithin(now, limit)
 	switch {
 	case x.asks:
-		c.readWithin(now, min(continueWait, limit))
+		x.waitUntil(now, min(continueWait, limit))
 	case body == nil:
-		c.readWithin(now, limit)
+		x.waitUntil(now, limit)
 	default:
 		// The origin's time begins when the body is sent.
+		x.answerBy.Store(0)
 		c.Conn.SetReadDeadline(time.Time{})
 		c.link.ReadBy = time.Time{}
 	}
@@ -372,7 +374,7 @@ func (x *exchange) attempt(body io.Reader, length int, head bool, now time.Time)
 			return nil, a, some, fmt.Errorf("%w: %w", ErrClientBody, u.err)
 		}
 	}
-	if silent && body == nil {
+	if silent && body == nil && !errors.Is(err, ErrClient) {
 		left = silence
 	}
 	return nil, a, left, x.failure(err)
@@ -382,6 +384,9 @@ func (x *exchange) attempt(body io.Reader, length int, head bool, now time.Time)
 func isOrigins(err error) bool { return errors.Is(err, ErrTimeout) || errors.Is(err, ErrBroken) }
 
 func (x *exchange) failure(err error) error {
+	if errors.Is(err, ErrClient) {
+		return err
+	}
 	if isTimeout(err) {
 		return fmt.Errorf("%w: %s: no answer within %v", ErrTimeout, x.c.link.Server(), x.p.c.HeaderTimeout)
 	}

@@ -194,7 +194,7 @@ func (x *exchange) forwardUpgrade(ctx *fasthttp.RequestCtx, r *Request, a *Answe
 	x.client, x.use, x.tag = ctx.Conn(), r.Use, r.Tag
 	x.usedAt.Store(now.UnixNano())
 	x.c.writeWithin(now, p.c.HeaderTimeout)
-	x.c.readWithin(now, p.c.HeaderTimeout)
+	x.waitUntil(now, p.c.HeaderTimeout)
 	x.out = x.req.appendHead(x.out[:0], ctx, r, x.c.link.Server().Host(), true)
 	if _, err := x.c.Write(x.out); err != nil {
 		return x.handshakeFailed(err)
@@ -240,7 +240,7 @@ func (t *tunnel) run(ctx *fasthttp.RequestCtx, hijacked net.Conn) {
 	ctx.Response.Header.ResetConnectionClose()
 	now := time.Now()
 	t.last.Store(now.UnixNano())
-	if c, ok := hijacked.(interface {
+	if c, ok := bare(t.client).(interface {
 		SetKeepAliveConfig(net.KeepAliveConfig) error
 	}); ok {
 		_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true}) // may be silent for hours

@@ -1,6 +1,0 @@
-//go:build !unix
-
-package gate
-
-// alive cannot be told here.
-func (x *exchange) alive() bool { return true }
