@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluicegate/sluice/gate/door"
 	"github.com/sluicegate/sluice/gate/token"
 	"github.com/sluicegate/sluice/queue"
 )
@@ -35,7 +36,7 @@ func TestAPollInItsLaneAllocatesNothing(t *testing.T) {
 	g := openTestGate(t, func(s *queue.Settings) { s.Mode = queue.ModeHold })
 	poll := []byte(pollOf(g.join(t)))
 	g.waitForLadder(t, 1)
-	s := NewServer(g.Gate, 10)
+	s := NewServer(g.Gate, door.Limits{Conns: 10})
 	c, inner := g.between(s)
 	if n := testing.AllocsPerRun(1000, func() {
 		inner.written.Reset()

@@ -88,6 +88,7 @@ func (x *exchange) ownHeader() {
 	h.Set("CDN-Cache-Control", "no-store")
 	x.allowOrigin()
 	proxy.CloseUnread(x.ctx)
+	x.closeCrowded()
 }
 
 // date is the Date field of one second.

@@ -9,11 +9,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sluicegate/sluice/gate/door"
 )
 
 func TestEveryAnswerOfOursSaysWhenItWasMade(t *testing.T) {
 	g := openTestGate(t, nil)
-	server := NewServer(g.Gate, 100)
+	server := NewServer(g.Gate, door.Limits{Conns: 100})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

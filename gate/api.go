@@ -44,6 +44,9 @@ func (g *Gate) answerAPI(x *exchange, path apiPath) {
 	}
 	x.room = room
 	x.takeInHand()
+	if x.turnedAway() {
+		return
+	}
 	var a queue.Answer
 	switch string(x.method) {
 	case "GET":
@@ -96,7 +99,7 @@ func outcomeOf(a *queue.Answer) metrics.Outcome {
 
 // poll asks for the holder of a ticket, who keeps what comes of it.
 func (x *exchange) poll() queue.Answer {
-	a := x.room.line.Poll(x.hand.ID, x.hand.Place, true, x.isAlive)
+	a := x.room.line.Poll(x.hand.ID, x.hand.Place, x.holds(), x.isAlive)
 	if a.State == queue.Used {
 		x.hand.drop()
 		return x.nothing()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/sluicegate/sluice/gate/door"
 	"github.com/sluicegate/sluice/gate/proxy"
 	"github.com/sluicegate/sluice/metrics"
 )
@@ -22,6 +23,7 @@ type exchange struct {
 	site *site
 	ctx  *fasthttp.RequestCtx // nil: the answer is given in the lane for polls
 	conn net.Conn             // nil: none, in tests
+	door *door.Conn           // beneath it; nil: none
 	room *room                // nil: none
 	hand hand
 
@@ -53,6 +55,7 @@ var exchanges = sync.Pool{New: func() any {
 
 func (x *exchange) begin(g *Gate, ctx *fasthttp.RequestCtx) {
 	x.gate, x.site, x.ctx, x.conn = g, g.site.Load(), ctx, ctx.Conn()
+	x.door = doorOf(x.conn)
 	x.started = time.Now()
 	x.outcome = metrics.Refuse
 }
@@ -117,6 +120,9 @@ func (x *exchange) read() {
 	x.host = x.fields.host
 	remote := remoteAddr(x.ctx.RemoteAddr())
 	x.client, x.trusted = x.site.trust.Resolve(remote, x.fields.forwardedFor[:x.fields.forwarded])
+	if x.trusted {
+		x.door.FavourProxy()
+	}
 	x.https = x.site.secure || x.site.trust.HTTPS(remote, x.fields.forwardedProto, overTLS(x.conn))
 }
 

@@ -81,6 +81,7 @@ func (g *Gate) Handle(ctx *fasthttp.RequestCtx) {
 func (g *Gate) Expect(ctx *fasthttp.RequestCtx) (status int) {
 	x := exchanges.Get().(*exchange)
 	x.begin(g, ctx)
+	x.door.Begin()
 	defer func() {
 		x.recovered(recover())
 		if x.answer.Continue {
@@ -116,7 +117,10 @@ func (g *Gate) decide(x *exchange) {
 		x.refuse(fasthttp.StatusBadRequest) // nobody can tell which room it means
 		return
 	case route.Ungated, route.Excepted:
-		x.forward(metrics.Ungated)
+		if !x.turnedAway() {
+			x.forward(metrics.Ungated)
+			x.closeCrowded()
+		}
 		return
 	}
 	if index == len(x.site.rooms) {
@@ -131,6 +135,9 @@ func (g *Gate) decide(x *exchange) {
 	x.takeInHand()
 	if x.hasPass() {
 		x.forward(metrics.Pass)
+		return
+	}
+	if x.turnedAway() {
 		return
 	}
 	if x.isPrefetch() {
@@ -151,7 +158,7 @@ func (g *Gate) decide(x *exchange) {
 func (x *exchange) askTurn(join bool) queue.Answer {
 	var a queue.Answer
 	if x.hand.isTicket() {
-		a = x.room.line.Poll(x.hand.ID, x.hand.Place, true, x.isAlive)
+		a = x.room.line.Poll(x.hand.ID, x.hand.Place, x.holds(), x.isAlive)
 	}
 	if !x.hand.isTicket() || a.State == queue.Used {
 		x.hand.drop()

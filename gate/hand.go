@@ -82,6 +82,7 @@ func (x *exchange) hasPass() bool {
 		h.drop()
 		return false
 	}
+	x.door.Favour(uint64(h.ID))
 	if renewed > 0 {
 		h.Until, h.Provisional = renewed, false
 		x.issue(x.room.line.Settings().Session)
@@ -95,6 +96,7 @@ func (x *exchange) keep(a *queue.Answer) {
 	set := x.room.line.Settings()
 	switch {
 	case a.State == queue.Admitted:
+		x.door.Favour(uint64(h.ID))
 		if a.Claimed {
 			x.room.line.JudgeEstimate(int64(h.Low), int64(h.High), &a.Standing)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/sluicegate/sluice/gate/door"
 	"github.com/sluicegate/sluice/gate/peer"
 	"github.com/sluicegate/sluice/queue"
 )
@@ -29,6 +30,7 @@ import (
 type laneConn struct {
 	net.Conn
 	server  *Server
+	door    *door.Conn
 	overTLS bool // to us, or to the load balancer that passes its bytes on
 
 	// between says that the server waits for a request and holds no byte of it, so
@@ -64,10 +66,11 @@ func (l laneListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	through := door.Of(conn)
 	if t, ok := conn.(*tls.Conn); ok {
-		return laneTLSConn{&laneConn{Conn: conn, server: l.server, overTLS: true}, t}, nil
+		return laneTLSConn{&laneConn{Conn: conn, server: l.server, door: through, overTLS: true}, t}, nil
 	}
-	return &laneConn{Conn: &lateConn{Conn: conn}, server: l.server, overTLS: peer.Encrypted(conn)}, nil
+	return &laneConn{Conn: &lateConn{Conn: conn}, server: l.server, door: through, overTLS: peer.Encrypted(conn)}, nil
 }
 
 // lane returns the lane of a connection that the server talks of, nil for none.
@@ -77,6 +80,14 @@ func laneOf(conn net.Conn) *laneConn {
 		return c
 	case laneTLSConn:
 		return c.laneConn
+	}
+	return nil
+}
+
+// doorOf returns the connection of the door that one of the server's stands upon.
+func doorOf(conn net.Conn) *door.Conn {
+	if c := laneOf(conn); c != nil {
+		return c.door
 	}
 	return nil
 }
@@ -140,7 +151,7 @@ var laneStart = []byte("GET /.sluice/rooms/")
 // who waits and if it is complete. An error ends the connection.
 func (s *Server) answerInLane(c *laneConn, read []byte) (taken bool, err error) {
 	rest, ok := bytes.CutPrefix(read, laneStart)
-	if !ok || s.stopping.Load() || !c.state.CompareAndSwap(laneQuiet, laneBusy) {
+	if !ok || s.stopping.Load() || c.door.Level() > door.Calm || !c.state.CompareAndSwap(laneQuiet, laneBusy) {
 		return false, nil
 	}
 	x := exchanges.Get().(*exchange)
@@ -155,7 +166,7 @@ func (s *Server) answerInLane(c *laneConn, read []byte) (taken bool, err error) 
 			err = io.EOF
 		}
 	}()
-	x.gate, x.site, x.conn = s.gate, s.gate.site.Load(), c
+	x.gate, x.site, x.conn, x.door = s.gate, s.gate.site.Load(), c, c.door
 	if !x.readPoll(rest) {
 		return false, nil
 	}
@@ -175,6 +186,7 @@ func (s *Server) answerInLane(c *laneConn, read []byte) (taken bool, err error) 
 	_ = c.SetWriteDeadline(now.Add(s.http.WriteTimeout))
 	_ = c.SetReadDeadline(now.Add(s.http.IdleTimeout))
 	_, err = c.Conn.Write(x.out)
+	c.door.Idle()
 	x.count(fasthttp.StatusOK)
 	return true, err
 }

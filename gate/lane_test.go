@@ -15,6 +15,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/sluicegate/sluice/gate/door"
 	"github.com/sluicegate/sluice/gate/token"
 	"github.com/sluicegate/sluice/queue"
 )
@@ -90,7 +91,7 @@ func TestAPollIsAnsweredInItsLaneAsByTheServer(t *testing.T) {
 		"with a header": strings.Replace(pollOf(""), "Accept: */*", "sluice-token: "+ticket, 1),
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, inner := g.between(NewServer(g.Gate, 10), poll)
+			c, inner := g.between(NewServer(g.Gate, door.Limits{Conns: 10}), poll)
 			if n, err := c.Read(make([]byte, 4096)); n != 0 || err != io.EOF {
 				t.Fatalf("the server was handed %d bytes and %v, want the poll answered before the end", n, err)
 			}
@@ -129,7 +130,7 @@ func TestALaneAnswersEveryPollOfAConnection(t *testing.T) {
 	g := openTestGate(t, func(s *queue.Settings) { s.Mode = queue.ModeHold })
 	poll := pollOf(g.join(t))
 	g.waitForLadder(t, 1)
-	c, inner := g.between(NewServer(g.Gate, 10), poll, poll, poll, "GET / HTTP/1.1\r\n")
+	c, inner := g.between(NewServer(g.Gate, door.Limits{Conns: 10}), poll, poll, poll, "GET / HTTP/1.1\r\n")
 	p := make([]byte, 4096)
 	if n, err := c.Read(p); err != nil || string(p[:n]) != "GET / HTTP/1.1\r\n" {
 		t.Fatalf("the server got %q and %v", p[:n], err)
@@ -187,7 +188,7 @@ func TestALaneLeavesWhatIsUnusualToTheServer(t *testing.T) {
 			if piece == poll {
 				t.Fatal("this is no other request than a poll")
 			}
-			c, inner := g.between(NewServer(g.Gate, 10), piece)
+			c, inner := g.between(NewServer(g.Gate, door.Limits{Conns: 10}), piece)
 			p := make([]byte, 4096)
 			if n, err := c.Read(p); err != nil || string(p[:n]) != piece {
 				t.Errorf("the server got %q and %v, want all of it", p[:n], err)
@@ -211,7 +212,7 @@ func TestNothingWithinARequestIsTakenForAPoll(t *testing.T) {
 		poll,
 		"GET /.sluice/health HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n",
 	}}
-	s := NewServer(g.Gate, 10)
+	s := NewServer(g.Gate, door.Limits{Conns: 10})
 	if err := s.http.ServeConn(&laneConn{Conn: inner, server: s}); err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +232,7 @@ func TestAConnectionClosesAfterThePollThatIsBeingAnswered(t *testing.T) {
 	g := openTestGate(t, func(s *queue.Settings) { s.Mode = queue.ModeHold })
 	poll := pollOf(g.join(t))
 	g.waitForLadder(t, 1)
-	c, inner := g.between(NewServer(g.Gate, 10), poll, poll)
+	c, inner := g.between(NewServer(g.Gate, door.Limits{Conns: 10}), poll, poll)
 	inner.onWrite = func() {
 		if err := c.Close(); err != nil || inner.closed {
 			t.Errorf("closed %v with %v while the answer was under way", inner.closed, err)
@@ -252,7 +253,7 @@ func TestAServerThatStopsTakesItsPollsItself(t *testing.T) {
 	g := openTestGate(t, func(s *queue.Settings) { s.Mode = queue.ModeHold })
 	poll := pollOf(g.join(t))
 	g.waitForLadder(t, 1)
-	s := NewServer(g.Gate, 10)
+	s := NewServer(g.Gate, door.Limits{Conns: 10})
 	if err := s.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +267,7 @@ func TestTheCallOfAVisitorIsTakenInTheLane(t *testing.T) {
 	g := openTestGate(t, func(s *queue.Settings) { s.Mode = queue.ModeHold })
 	poll := pollOf(g.join(t))
 	g.waitForLadder(t, 1)
-	s := NewServer(g.Gate, 10)
+	s := NewServer(g.Gate, door.Limits{Conns: 10})
 	line := g.site.Load().rooms[0].line
 	g.site.Load().secure = true
 	open := *line.Settings()
@@ -295,7 +296,7 @@ func FuzzLane(f *testing.F) {
 	g := openTestGate(f, func(s *queue.Settings) { s.Mode = queue.ModeHold })
 	ticket := g.join(f)
 	g.waitForLadder(f, 1)
-	s := NewServer(g.Gate, 10)
+	s := NewServer(g.Gate, door.Limits{Conns: 10})
 	poll := pollOf(ticket)
 	for _, seed := range []string{
 		poll, poll + poll, strings.Replace(poll, "Accept: */*", "Sluice-Token: "+ticket, 1), strings.Replace(poll, "Accept: */*", "Sluice-Token:", 1),

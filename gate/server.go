@@ -7,72 +7,59 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/sluicegate/sluice/gate/door"
 	"github.com/sluicegate/sluice/gate/proxy"
+	"github.com/sluicegate/sluice/metrics"
 )
 
 // Server takes visitors' connections for a gate.
 type Server struct {
 	gate *Gate
 	http fasthttp.Server
+	door *door.Door
+
+	watch   sync.Once // starts the door's
+	watched sync.WaitGroup
+	ctx     context.Context
+	stop    func()
 
 	stopping atomic.Bool
-
-	mu    sync.Mutex
-	fresh map[net.Conn]time.Time // since when; they have sent no request yet
 }
 
-// Connections is how many visitors' connections this process can have open, by
-// its limit on open files: what the origins and everything else need is left over.
-func Connections(originConns int) (int, error) {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return 0, fmt.Errorf("read the limit on open files: %w", err)
-	}
-	const others = 256 // store, admin, log, listeners
-	n := int(min(limit.Cur, 1<<20)) - originConns - others
-	if n < 256 {
-		return 0, fmt.Errorf("the limit of %d open files leaves %d for visitors beside %d for the origin: raise it (ulimit -n) or lower origin.max_conns",
-			limit.Cur, max(n, 0), originConns)
-	}
-	return n, nil
-}
-
-// HeldShare is how many of those connections may be held polls.
+// HeldShare is how many of a server's connections may be held polls.
 func HeldShare(connections int) int { return connections / 10 }
 
 // NewServer returns the server of a gate.
-func NewServer(g *Gate, connections int) *Server {
-	s := &Server{gate: g, fresh: make(map[net.Conn]time.Time)}
+func NewServer(g *Gate, limits door.Limits) *Server {
+	s := &Server{gate: g, door: door.New(limits, g.metrics, g.answerHeld)}
+	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.http = fasthttp.Server{
-		Handler: func(ctx *fasthttp.RequestCtx) {
-			if ctx.ConnRequestNum() == 1 {
-				s.setFresh(ctx.Conn(), false)
-			}
-			g.Handle(ctx)
-		},
+		Handler: g.Handle,
 		ExpectHandler: func(ctx *fasthttp.RequestCtx) int {
-			s.setFresh(ctx.Conn(), false)
+			doorOf(ctx.Conn()).Begin()
 			return g.Expect(ctx)
 		},
-		Concurrency:     connections,
+		// The door counts, and a worker may be a moment behind with its last connection:
+		// beyond this fasthttp answers 503 in its own words.
+		Concurrency:     2*limits.Conns + 1024,
+		ReadTimeout:     s.door.Limits().Header,
 		CloseOnShutdown: true,
 		ErrorHandler:    g.malformed,
 		ConnState: func(c net.Conn, state fasthttp.ConnState) {
-			if lane := laneOf(c); lane != nil {
-				lane.mark(state)
+			lane := laneOf(c)
+			if lane == nil {
+				return
 			}
+			lane.mark(state)
 			switch state {
-			case fasthttp.StateNew:
-				g.metrics.OpenConnections(1)
-				s.setFresh(c, true)
-			case fasthttp.StateClosed, fasthttp.StateHijacked:
-				g.metrics.OpenConnections(-1)
-				s.setFresh(c, false)
+			case fasthttp.StateActive:
+				lane.door.Reading()
+			case fasthttp.StateIdle:
+				lane.door.Idle()
 			}
 		},
 	}
@@ -80,9 +67,16 @@ func NewServer(g *Gate, connections int) *Server {
 	return s
 }
 
-// Serve answers on a listener until Shutdown, and returns nil then.
-func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(laneListener{newCrowdedListener(l), s}); err != nil && !errors.Is(err, net.ErrClosed) {
+// Serve answers on a listener until Shutdown, and returns nil then. Connections come
+// through the door first; what else they begin with, such as the PROXY protocol or TLS,
+// each of upon takes off, in that order.
+func (s *Server) Serve(l net.Listener, upon ...func(net.Listener) net.Listener) error {
+	s.watch.Do(func() { s.watched.Go(func() { s.door.Run(s.ctx) }) })
+	through := s.door.Listen(l, len(upon) == 0)
+	for _, f := range upon {
+		through = f(through)
+	}
+	if err := s.http.Serve(laneListener{through, s}); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("serve visitors on %s: %w", l.Addr(), err)
 	}
 	return nil
@@ -93,28 +87,10 @@ func (s *Server) Serve(l net.Listener) error {
 // requests under way.
 const freshFor = time.Second
 
-func (s *Server) setFresh(c net.Conn, fresh bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if fresh {
-		s.fresh[c] = time.Now()
-	} else {
-		delete(s.fresh, c)
-	}
-}
-
-func (s *Server) closeFresh() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c, since := range s.fresh {
-		if time.Since(since) > freshFor {
-			_ = c.Close()
-		}
-	}
-}
-
 // Shutdown takes no new connections and waits for requests under way until ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error {
+	defer s.watched.Wait()
+	defer s.stop()
 	s.stopping.Store(true)
 	over := make(chan struct{})
 	var wg sync.WaitGroup
@@ -122,7 +98,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		tick := time.NewTicker(50 * time.Millisecond)
 		defer tick.Stop()
 		for {
-			s.closeFresh()
+			s.door.EndFresh(freshFor)
 			select {
 			case <-tick.C:
 			case <-over:
@@ -140,6 +116,10 @@ func (g *Gate) malformed(ctx *fasthttp.RequestCtx, err error) {
 	x := exchanges.Get().(*exchange)
 	x.begin(g, ctx)
 	defer x.end()
+	if x.door.Ending() {
+		x.turnAway() // it was the door that had no patience
+		return
+	}
 	status := fasthttp.StatusBadRequest
 	var small *fasthttp.ErrSmallBuffer
 	var network net.Error
@@ -148,6 +128,7 @@ func (g *Gate) malformed(ctx *fasthttp.RequestCtx, err error) {
 		status = fasthttp.StatusRequestHeaderFieldsTooLarge
 	case errors.As(err, &network) && network.Timeout():
 		status = fasthttp.StatusRequestTimeout
+		g.metrics.Refused(metrics.RefusedHeader)
 	}
 	x.refuse(status)
 }

@@ -103,6 +103,49 @@ var verdictNames = [verdicts]string{"early", "within", "late"}
 // String returns the value of the label.
 func (v Verdict) String() string { return verdictNames[v] }
 
+// ConnKind is whose a visitor's connection is, as far as it has shown.
+type ConnKind uint8
+
+const (
+	ConnNew      ConnKind = iota // no whole request has come on it
+	ConnWaiting                  // somebody's without a pass
+	ConnAdmitted                 // it has shown a pass
+	ConnProxy                    // a trusted proxy's
+	connKinds
+)
+
+var connKindNames = [connKinds]string{"new", "waiting", "admitted", "proxy"}
+
+// String returns the value of the label.
+func (k ConnKind) String() string { return connKindNames[k] }
+
+// Refusal is why a visitor's request was not answered, or a connection ended, for want
+// of room or of patience with it.
+type Refusal uint8
+
+const (
+	RefusedNoRoom     Refusal = iota // no connection was left; answered 503 unread
+	RefusedUnread                    // ended before its first request was whole, for the next connection
+	RefusedLate                      // ended because a header took too long while connections were scarce
+	RefusedIdle                      // ended between two requests, for others
+	RefusedCrowded                   // answered 503: only what is kept for the admitted was left
+	RefusedHeader                    // a header took longer than it may
+	RefusedBody                      // a body came slower than it may
+	RefusedSlowReader                // an answer was taken slower than it may
+	RefusedConns                     // too many connections of one address
+	RefusedRequests                  // too many requests of one address
+	RefusedNewcomers                 // too many newcomers from one address
+	refusals
+)
+
+var refusalNames = [refusals]string{
+	"no_room", "unread", "late", "idle", "crowded", "slow_header", "slow_body", "slow_reader",
+	"address_connections", "address_requests", "address_newcomers",
+}
+
+// String returns the value of the label.
+func (r Refusal) String() string { return refusalNames[r] }
+
 // Metrics are the collectors of one gate. Methods may be called from any
 // goroutine.
 type Metrics struct {
@@ -118,7 +161,9 @@ type Metrics struct {
 	storeDuration [ops]*histogram
 	storeBatch    [ops]*histogram
 
-	open                   atomic.Int64
+	connections            [connKinds]atomic.Int64
+	refused                [refusals]atomic.Uint64
+	connectionsLimit       prometheus.Gauge
 	reloadOK, reloadedLast prometheus.Gauge
 
 	mu    sync.Mutex
@@ -168,8 +213,28 @@ func New(version string, rooms []string) *Metrics {
 		m.storeBatch[op] = newHistogram(storeBatch, batchBounds, op.String())
 	}
 
-	open := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sluice_open_connections", Help: "Visitors' connections open at this gate."},
-		func() float64 { return float64(m.open.Load()) })
+	open := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sluice_open_connections", Help: "Visitors' connections open at this gate, tunnels included."},
+		func() float64 {
+			all := int64(0)
+			for k := range m.connections {
+				all += m.connections[k].Load()
+			}
+			return float64(all)
+		})
+	kinds := make([]prometheus.Collector, 0, int(connKinds)+int(refusals))
+	for k := range connKinds {
+		kinds = append(kinds, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "sluice_connections", Help: "Visitors' connections open at this gate, tunnels included, by whose they are.",
+			ConstLabels: prometheus.Labels{"kind": k.String()},
+		}, func() float64 { return float64(m.connections[k].Load()) }))
+	}
+	for r := range refusals {
+		kinds = append(kinds, prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "sluice_refused_total", Help: "Requests refused and connections ended for want of room or of patience, by reason.",
+			ConstLabels: prometheus.Labels{"reason": r.String()},
+		}, func() float64 { return float64(m.refused[r].Load()) }))
+	}
+	m.connectionsLimit = gauge("sluice_connections_limit", "Visitors' connections that this gate lets stand open at once.")
 	m.reloadOK = gauge("sluice_config_last_reload_successful", "1 when the last reload of the configuration was applied, else 0.")
 	m.reloadedLast = gauge("sluice_config_last_reload_success_timestamp_seconds", "When a configuration was last applied, in seconds since 1970.")
 
@@ -184,8 +249,9 @@ func New(version string, rooms []string) *Metrics {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), build,
 		&m.requests, histograms(m.requestDuration[:]), histograms{m.originDuration}, originErrors,
 		m.storeUp, calls, histograms(m.storeDuration[:]), histograms(m.storeBatch[:]),
-		open, m.reloadOK, m.reloadedLast,
+		open, m.connectionsLimit, m.reloadOK, m.reloadedLast,
 	)
+	m.registry.MustRegister(kinds...)
 	m.registry.MustRegister(m.vecs.all()...)
 	m.SetRooms(rooms)
 	return m
@@ -234,8 +300,14 @@ func (m *Metrics) StoreCall(op Op, r Result, seconds float64, batch int) {
 	}
 }
 
-// OpenConnections adds delta to the visitors' open connections.
-func (m *Metrics) OpenConnections(delta int) { m.open.Add(int64(delta)) }
+// Connection adds delta to the open connections of a kind.
+func (m *Metrics) Connection(k ConnKind, delta int) { m.connections[k].Add(int64(delta)) }
+
+// ConnectionsLimit tells how many may be open at once.
+func (m *Metrics) ConnectionsLimit(n int) { m.connectionsLimit.Set(float64(n)) }
+
+// Refused counts what was not answered, or ended, for that reason.
+func (m *Metrics) Refused(r Refusal) { m.refused[r].Add(1) }
 
 // ConfigReload records that a configuration was applied, or refused, at that
 // time. The first one counts too.

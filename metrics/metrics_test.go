@@ -23,6 +23,8 @@ var names = []string{
 	"sluice_build_info",
 	"sluice_config_last_reload_success_timestamp_seconds",
 	"sluice_config_last_reload_successful",
+	"sluice_connections",
+	"sluice_connections_limit",
 	"sluice_estimates_total",
 	"sluice_http_request_duration_seconds",
 	"sluice_http_requests_total",
@@ -33,6 +35,7 @@ var names = []string{
 	"sluice_origin_errors_total",
 	"sluice_origin_request_duration_seconds",
 	"sluice_overshoot_total",
+	"sluice_refused_total",
 	"sluice_restored_total",
 	"sluice_store_batch_size",
 	"sluice_store_call_duration_seconds",
@@ -75,7 +78,7 @@ func TestEveryMetricIsThereFromTheStartAndNoOther(t *testing.T) {
 		t.Errorf("go collector %v, process collector %v, want both", goCollector, process)
 	}
 	for l := range labels {
-		if !slices.Contains([]string{"room", "outcome", "code", "op", "result", "kind", "version", "goversion"}, l) {
+		if !slices.Contains([]string{"room", "outcome", "code", "op", "result", "kind", "reason", "version", "goversion"}, l) {
 			t.Errorf("label %q is not one of those agreed", l)
 		}
 	}
@@ -125,8 +128,11 @@ func TestWhatIsCountedIsWhatAScrapeReads(t *testing.T) {
 	m.StoreUp(true)
 	m.StoreCall(Enter, OK, .001, 200)
 	m.StoreCall(Tick, Unavailable, .2, 0)
-	m.OpenConnections(3)
-	m.OpenConnections(-1)
+	m.Connection(ConnNew, 3)
+	m.Connection(ConnNew, -2)
+	m.Connection(ConnAdmitted, 1)
+	m.ConnectionsLimit(900)
+	m.Refused(RefusedCrowded)
 	m.ConfigReload(true, time.UnixMilli(1_700_000_000_500))
 	m.ConfigReload(false, time.UnixMilli(1_800_000_000_000))
 
@@ -174,6 +180,12 @@ func TestWhatIsCountedIsWhatAScrapeReads(t *testing.T) {
 		`sluice_store_batch_size_bucket{op="enter",le="200"} 1`,
 		`sluice_store_batch_size_count{op="tick"} 0`,
 		`sluice_open_connections 2`,
+		`sluice_connections{kind="new"} 1`,
+		`sluice_connections{kind="admitted"} 1`,
+		`sluice_connections{kind="proxy"} 0`,
+		`sluice_connections_limit 900`,
+		`sluice_refused_total{reason="crowded"} 1`,
+		`sluice_refused_total{reason="slow_body"} 0`,
 		`sluice_config_last_reload_successful 0`,
 		`sluice_config_last_reload_success_timestamp_seconds 1.7000000005e+09`,
 	} {
@@ -233,7 +245,7 @@ func TestCountingAllocatesNothing(t *testing.T) {
 		m.OriginDuration(.003)
 		m.OriginError(OriginBroken)
 		m.StoreCall(Enter, OK, .001, 100)
-		m.OpenConnections(1)
+		m.Connection(ConnWaiting, 1)
 		r.Joined.Add(1)
 		r.Wait(20)
 		r.Estimate(Within)
@@ -252,7 +264,7 @@ func TestManyCountAtOnceWhileSomebodyScrapes(t *testing.T) {
 				m.Request(Wait, 429)
 				m.RequestDuration(Wait, .001)
 				m.Room("drop").Joined.Add(1)
-				m.OpenConnections(1)
+				m.Connection(ConnWaiting, 1)
 			}
 		})
 	}

@@ -85,6 +85,20 @@ func (h *heldPolls) giveBack(p *heldPoll) {
 	}
 }
 
+// endAll answers every poll that is held: those that are lent once they are given back.
+func (h *heldPolls) endAll() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for p := range h.set {
+		if p.lent {
+			p.late = true
+			continue
+		}
+		delete(h.set, p)
+		p.result <- heldResult{}
+	}
+}
+
 // end answers a lent poll.
 func (h *heldPolls) end(p *heldPoll, r heldResult) {
 	h.mu.Lock()
@@ -92,6 +106,9 @@ func (h *heldPolls) end(p *heldPoll, r heldResult) {
 	h.mu.Unlock()
 	p.result <- r
 }
+
+// AnswerHeld answers the polls that are held, early: their connections are wanted.
+func (l *Line) AnswerHeld() { l.held.endAll() }
 
 // hold keeps a poll back until its visitor is let in, or for heldFor. in is false
 // when the visitor still waits.

@@ -16,6 +16,7 @@ import (
 	"github.com/sluicegate/sluice/gate"
 	"github.com/sluicegate/sluice/gate/admin"
 	"github.com/sluicegate/sluice/gate/config"
+	"github.com/sluicegate/sluice/gate/door"
 	"github.com/sluicegate/sluice/metrics"
 	"github.com/sluicegate/sluice/queue"
 	"github.com/sluicegate/sluice/queue/memory"
@@ -47,7 +48,7 @@ var visitorSockets = net.ListenConfig{KeepAlive: -1}
 // before run.
 func newProcess(c *config.Config, log *slog.Logger, load func() (*config.Config, error)) (*process, error) {
 	p := &process{log: log, load: load, config: c}
-	connections, err := gate.Connections(c.Origin.MaxConns)
+	files, err := shareFiles(c)
 	if err != nil {
 		return nil, err
 	}
@@ -60,12 +61,14 @@ func newProcess(c *config.Config, log *slog.Logger, load func() (*config.Config,
 	}
 	p.metrics = metrics.New(thisBuild().Version, names)
 	p.gate, err = gate.New(c, gate.Options{
-		Store: p.store, Metrics: p.metrics, Log: log, MaxHeld: gate.HeldShare(connections),
+		Store: p.store, Metrics: p.metrics, Log: log, MaxHeld: gate.HeldShare(files.Visitor),
 	})
 	if err != nil {
 		return nil, exitError{exitUsage, err}
 	}
-	p.server = gate.NewServer(p.gate, connections)
+	p.server = gate.NewServer(p.gate, door.Limits{
+		Conns: files.Visitor, Reserve: files.Visitor * c.Visitors.Reserve / 100, Header: c.Visitors.HeaderTimeout,
+	})
 	p.setAdmin(c)
 	p.admin = admin.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		(*p.handler.Load()).ServeHTTP(w, r)
@@ -73,16 +76,36 @@ func newProcess(c *config.Config, log *slog.Logger, load func() (*config.Config,
 	if p.visitors, err = visitorSockets.Listen(context.Background(), "tcp", c.Listen); err != nil {
 		return nil, cannotListen("visitors", c.Listen, "--listen, SLUICE_LISTEN or listen in the file", err)
 	}
-	if c.ProxyProtocol {
-		p.visitors = p.gate.Proxied(p.visitors)
-	}
 	if p.operators, err = net.Listen("tcp", c.Admin.Listen); err != nil {
 		p.visitors.Close()
 		return nil, cannotListen("operators", c.Admin.Listen, "--admin, SLUICE_ADMIN or admin.listen in the file", err)
 	}
 	p.metrics.ConfigReload(true, time.Now())
 	p.warn(c)
+	p.tellFiles(files)
 	return p, nil
+}
+
+// shareFiles finds out how many connections visitors can have.
+func shareFiles(c *config.Config) (door.Files, error) {
+	limit, err := door.RaiseFiles()
+	if err != nil {
+		return door.Files{}, err
+	}
+	return door.Share(limit, c.Visitors.MaxConns, c.Origin.MaxConns*len(c.Origin.URLs))
+}
+
+// tellFiles writes what the process may have open, and for whom.
+func (p *process) tellFiles(f door.Files) {
+	tell := p.log.Info
+	if f.IsLow() {
+		tell = p.log.Warn
+	}
+	args := []any{"limit", f.Limit, "visitors", f.Visitor, "origin", f.Origin, "tunnels", f.Tunnels}
+	if f.IsLow() {
+		args = append(args, "hint", "a crowd needs more for visitors: raise the hard limit (LimitNOFILE in the unit, ulimit -Hn, or the container's)")
+	}
+	tell("open files", args...)
 }
 
 // warn tells what a configuration leaves open that its operator may not expect.
@@ -169,7 +192,14 @@ func openStore(address string) (queue.Store, error) {
 // store. A listener that fails stops the rest.
 func (p *process) run(ctx context.Context) error {
 	failed := make(chan error, 2)
-	go func() { failed <- p.server.Serve(p.visitors) }()
+	p.mu.Lock()
+	c := p.config
+	p.mu.Unlock()
+	var upon []func(net.Listener) net.Listener
+	if c.ProxyProtocol {
+		upon = append(upon, p.gate.Proxied)
+	}
+	go func() { failed <- p.server.Serve(p.visitors, upon...) }()
 	go func() {
 		err := p.admin.Serve(p.operators)
 		if errors.Is(err, http.ErrServerClosed) {
@@ -184,9 +214,6 @@ func (p *process) run(ctx context.Context) error {
 		_ = p.gate.Run(lineCtx)
 		close(line)
 	}()
-	p.mu.Lock()
-	c := p.config
-	p.mu.Unlock()
 	p.log.Info("sluice is open", "version", thisBuild().Version,
 		"visitors", p.visitors.Addr().String(), "operators", p.operators.Addr().String(),
 		"origin", c.Origin.URLs, "store", c.Redacted().Store)

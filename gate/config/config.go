@@ -61,6 +61,7 @@ type Config struct {
 	CORSOrigins     []string // as browsers send them
 	Hosts           []string // of the site, beside those that rooms name; none: any
 	Origin          Origin
+	Visitors        Visitors
 	Log             Log
 	Shutdown        Shutdown
 	Rooms           []Room // at least one
@@ -186,6 +187,7 @@ func Load(s Source) (*Config, error) {
 		OnStoreLoss: "hold",
 		HTTPS:       "auto",
 		Origin:      Origin{ConnectTimeout: 2 * time.Second, HeaderTimeout: 30 * time.Second, MaxConns: 1024},
+		Visitors:    defaultVisitors,
 		Log:         Log{Level: slog.LevelInfo, Format: "json"},
 		Shutdown:    Shutdown{Delay: 5 * time.Second, Timeout: 20 * time.Second},
 	}

@@ -49,6 +49,7 @@ func (l *loader) file(root *yaml.Node) {
 		{"cors_origins", l.corsOrigins},
 		{"hosts", l.hosts},
 		{"origin", l.originOf},
+		{"visitors", l.visitors},
 		{"log", func(n *yaml.Node, key string) {
 			level := "info"
 			l.object(n, key, "log", []field{
@@ -97,17 +98,7 @@ func (l *loader) originOf(n *yaml.Node, key string) {
 		}},
 		{"connect_timeout", l.span(&o.ConnectTimeout, 10*time.Millisecond, 5*time.Minute)},
 		{"header_timeout", l.span(&o.HeaderTimeout, 10*time.Millisecond, time.Hour)},
-		{"max_conns", func(n *yaml.Node, key string) {
-			s, ok := l.scalar(n, key, "a whole number")
-			if !ok {
-				return
-			}
-			if v, err := strconv.Atoi(s); err != nil || v < 1 || v > maxConns {
-				l.problem(key, "%q: want a whole number from 1 to %d", s, maxConns)
-			} else {
-				o.MaxConns = v
-			}
-		}},
+		{"max_conns", l.number(&o.MaxConns, 1, maxConns, "")},
 	})
 }
 

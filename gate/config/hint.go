@@ -8,11 +8,13 @@ import (
 // known are the keys of each section, to tell where a misplaced one belongs.
 var known = map[string][]string{
 	"": {"listen", "admin", "store", "on_store_loss", "secret", "secret_file", "trusted_proxies", "proxy_protocol", "https", "cors_origins", "hosts",
-		"origin", "log", "shutdown", "rooms"},
-	"admin":    {"listen", "tokens_file"},
-	"origin":   {"url", "connect_timeout", "header_timeout", "max_conns"},
-	"log":      {"level", "format"},
-	"shutdown": {"delay", "timeout"},
+		"origin", "visitors", "log", "shutdown", "rooms"},
+	"admin":                {"listen", "tokens_file"},
+	"origin":               {"url", "connect_timeout", "header_timeout", "max_conns"},
+	"visitors":             {"max_conns", "reserve", "header_timeout", "body_timeout", "min_rate", "per_address"},
+	"visitors.per_address": {"max_conns", "requests", "newcomers", "ipv4_prefix", "ipv6_prefix"},
+	"log":                  {"level", "format"},
+	"shutdown":             {"delay", "timeout"},
 	"rooms[]": {"name", "match", "except", "match_case", "rate", "burst", "max_active", "max_waiting", "session", "max_session",
 		"claim_within", "keep_place", "mode", "poll", "message", "cookie_domain", "page"},
 	"rooms[].match[]":  {"host", "path"},

@@ -57,7 +57,11 @@ func TestEveryKeyHasItsMeaning(t *testing.T) {
 			URLs:           []string{"http://127.0.0.1:3000", "http://127.0.0.1:3001"},
 			ConnectTimeout: 2 * time.Second, HeaderTimeout: 30 * time.Second, MaxConns: 1024,
 		},
-		Hosts:    []string{"shop.example", "*.shop.example"},
+		Hosts: []string{"shop.example", "*.shop.example"},
+		Visitors: Visitors{
+			Reserve: 20, HeaderTimeout: 10 * time.Second, MinRate: 500,
+			PerAddress: PerAddress{Requests: queue.Rate{N: 200, Per: 's'}, Newcomers: queue.Rate{N: 600, Per: 'm'}, IPv4: 32, IPv6: 64},
+		},
 		Log:      Log{slog.LevelInfo, "json"},
 		Shutdown: Shutdown{5 * time.Second, 20 * time.Second},
 		Rooms: []Room{
@@ -217,8 +221,9 @@ func TestAnOriginAloneIsEnough(t *testing.T) {
 		c.Secrets = nil
 		equal(t, name, plain(*c), plain{
 			Listen: ":8080", Admin: Admin{Listen: "127.0.0.1:9090"}, Store: "memory", OnStoreLoss: "hold", SecretGenerated: true, HTTPS: "auto",
-			Origin: Origin{[]string{"http://127.0.0.1:3000"}, 2 * time.Second, 30 * time.Second, 1024},
-			Log:    Log{slog.LevelInfo, "json"}, Shutdown: Shutdown{5 * time.Second, 20 * time.Second},
+			Origin:   Origin{[]string{"http://127.0.0.1:3000"}, 2 * time.Second, 30 * time.Second, 1024},
+			Visitors: Visitors{Reserve: 20, HeaderTimeout: 10 * time.Second, MinRate: 500, PerAddress: PerAddress{IPv4: 32, IPv6: 64}},
+			Log:      Log{slog.LevelInfo, "json"}, Shutdown: Shutdown{5 * time.Second, 20 * time.Second},
 			Rooms: []Room{{Name: "default", Match: []route.Match{{Path: "/"}}, MatchCase: true, Settings: want, Page: Page{Status: 429, Entry: "/"}}},
 		})
 	}

@@ -327,8 +327,16 @@ type proxiedConn struct {
 // Encrypted tells whether a load balancer says by the PROXY protocol that the
 // visitor came to it by TLS.
 func Encrypted(c net.Conn) bool {
-	p, ok := c.(*proxiedConn)
-	return ok && p.encrypted
+	for {
+		switch t := c.(type) {
+		case *proxiedConn:
+			return t.encrypted
+		case interface{ NetConn() net.Conn }: // what stands upon it
+			c = t.NetConn()
+		default:
+			return false
+		}
+	}
 }
 
 func (c *proxiedConn) RemoteAddr() net.Addr { return c.remote }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluicegate/sluice/gate"
 	"github.com/sluicegate/sluice/gate/config"
+	"github.com/sluicegate/sluice/gate/door"
 	"github.com/sluicegate/sluice/loadtest/judge"
 	"github.com/sluicegate/sluice/loadtest/metric"
 	"github.com/sluicegate/sluice/loadtest/script"
@@ -45,7 +46,7 @@ func openGate(t *testing.T) (target string, shop net.Listener) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, server := listen(t), gate.NewServer(g, 1000)
+	l, server := listen(t), gate.NewServer(g, door.Limits{Conns: 1000})
 	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = server.Serve(l) })

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluicegate/sluice/gate"
 	"github.com/sluicegate/sluice/gate/config"
+	"github.com/sluicegate/sluice/gate/door"
 	"github.com/sluicegate/sluice/loadtest/executor"
 	"github.com/sluicegate/sluice/loadtest/judge"
 	"github.com/sluicegate/sluice/loadtest/metric"
@@ -48,7 +49,7 @@ func realGate(t *testing.T, gates int, room string) ([]string, *origin.Origin) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := gate.NewServer(g, 10_000)
+		s := gate.NewServer(g, door.Limits{Conns: 10_000})
 		servers = append(servers, s)
 		gl := listen(t)
 		targets = append(targets, "http://"+gl.Addr().String())

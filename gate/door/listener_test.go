@@ -1,4 +1,4 @@
-package gate
+package door
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"github.com/sluicegate/sluice/metrics"
 )
 
 // queueOf is a listener whose connections and errors are given.
@@ -36,24 +38,24 @@ func (q *queueOf) Close() error {
 	return nil
 }
 
-// ended is a connection that knows whether it was closed.
-type ended struct {
+// endedConn is a connection that knows whether it was closed.
+type endedConn struct {
 	net.Conn
 	closed atomic.Bool
 }
 
-func (e *ended) Close() error {
+func (e *endedConn) Close() error {
 	e.closed.Store(true)
 	return nil
 }
 
 func TestConnectionsAreTakenWhileTheServerIsBusy(t *testing.T) {
 	q := &queueOf{next: make(chan any), closed: make(chan struct{})}
-	l := newCrowdedListener(q)
+	l := New(Limits{Conns: 100}, metrics.Discard(), nil).Listen(q, true)
 	// Nobody calls Accept, and the kernel's queue is emptied all the same.
-	var conns []*ended
+	var conns []*endedConn
 	for range 2 * acceptors {
-		c := &ended{}
+		c := &endedConn{}
 		conns = append(conns, c)
 		q.next <- c
 	}
@@ -65,8 +67,9 @@ func TestConnectionsAreTakenWhileTheServerIsBusy(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range conns {
-		if c.closed.Load() == (c == first) {
-			t.Errorf("a connection that the server took: %v, closed: %v", c == first, c.closed.Load())
+		taken := c == first.(*Conn).Conn
+		if c.closed.Load() == taken {
+			t.Errorf("a connection that the server took: %v, closed: %v", taken, c.closed.Load())
 		}
 	}
 	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
@@ -76,14 +79,14 @@ func TestConnectionsAreTakenWhileTheServerIsBusy(t *testing.T) {
 
 func TestAServerOutOfFilesGoesOnTakingConnections(t *testing.T) {
 	q := &queueOf{next: make(chan any), closed: make(chan struct{})}
-	l := newCrowdedListener(q)
+	l := New(Limits{Conns: 100}, metrics.Discard(), nil).Listen(q, true)
 	defer l.Close()
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for range 3 * acceptors {
 			q.next <- error(&net.OpError{Op: "accept", Err: syscall.EMFILE})
 		}
-		q.next <- &ended{}
+		q.next <- &endedConn{}
 	})
 	if _, err := l.Accept(); err != nil {
 		t.Errorf("a moment without files ends the server: %v", err)

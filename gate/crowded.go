@@ -1,0 +1,102 @@
+package gate
+
+import (
+	"math/rand/v2"
+	"strconv"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/sluicegate/sluice/gate/door"
+	"github.com/sluicegate/sluice/gate/page"
+	"github.com/sluicegate/sluice/gate/token"
+	"github.com/sluicegate/sluice/metrics"
+)
+
+// What a request meets where connections are scarce.
+
+// turnedAway answers a request for which there is no room: one without a pass or a
+// ticket, while only the reserve is left.
+func (x *exchange) turnedAway() bool {
+	if x.door.Level() < door.Full || x.hand.isTicket() || x.isFavoured() {
+		return false
+	}
+	x.gate.metrics.Refused(metrics.RefusedCrowded)
+	x.turnAway()
+	return true
+}
+
+func (x *exchange) turnAway() {
+	x.outcome = metrics.Refuse
+	x.retryAfter(5 + rand.IntN(11)) // spread, so that they do not come back as one
+	x.say(fasthttp.StatusServiceUnavailable, page.Unavailable, "too many connections are open here; try again in a moment")
+	x.ctx.SetConnectionClose()
+}
+
+func (x *exchange) retryAfter(seconds int) {
+	x.scratch = strconv.AppendInt(x.scratch[:0], int64(seconds), 10)
+	x.ctx.Response.Header.SetBytesV("Retry-After", x.scratch)
+}
+
+// closeCrowded makes an answer the last one on its connection where others need it more.
+func (x *exchange) closeCrowded() {
+	if x.door.Level() > door.Calm && !x.isFavoured() {
+		x.ctx.SetConnectionClose()
+	}
+}
+
+// isFavoured tells whether the connection is a visitor's who was let in, or a trusted
+// proxy's. It is asked where it matters only: outside of their rooms nobody's passes
+// are looked at otherwise.
+func (x *exchange) isFavoured() bool {
+	return x.door.Favoured() || x.showsPass()
+}
+
+// showsPass tells whether the request brings a valid pass for any room.
+func (x *exchange) showsPass() bool {
+	if x.hand.isPass() {
+		x.door.Favour(uint64(x.hand.ID))
+		return true
+	}
+	for _, r := range x.site.rooms {
+		if r == x.room {
+			continue
+		}
+		if id, ok := x.passFor(r); ok {
+			x.door.Favour(id)
+			return true
+		}
+	}
+	return false
+}
+
+func (x *exchange) passFor(r *room) (id uint64, ok bool) {
+	look := func(encoded []byte) bool {
+		var t token.Token
+		if x.site.ring.Verify(encoded, &t) && t.Room == r.id && t.Kind == token.Pass && t.Until > r.line.Time() {
+			id, ok = uint64(t.ID), true
+		}
+		return ok
+	}
+	if x.fields.hasToken {
+		return id, look(x.fields.token)
+	}
+	tries := 0
+	for _, header := range x.fields.cookies[:x.fields.cookie] {
+		token.Find(header, r.cookie, func(value []byte) bool {
+			tries++
+			return !look(value) && tries < maxTries
+		})
+	}
+	return id, ok
+}
+
+// holds tells whether a poll near the front may be held: not where its connection is
+// wanted.
+func (x *exchange) holds() bool { return x.door.Level() == door.Calm || x.trusted }
+
+// answerHeld answers the polls that are held.
+func (g *Gate) answerHeld() {
+	for _, r := range g.site.Load().rooms {
+		r.line.AnswerHeld()
+	}
+}
