@@ -247,6 +247,7 @@ func (x *exchange) broken() {
 // JSON (RFC 9457) for everybody else.
 func (x *exchange) say(status int, state page.State, detail string) {
 	x.ownHeader()
+	x.ctx.Response.Header.SetBytesV("X-Request-Id", x.requestID())
 	x.ctx.SetStatusCode(status)
 	if x.isNavigation() {
 		v := page.View{State: state, Status: status, HasPlace: x.hand.isPass(), PollAfter: 5 * time.Second}

@@ -38,6 +38,8 @@ type exchange struct {
 	request proxy.Request
 	answer  proxy.Answer
 	visitor [16]byte
+	id      []byte // of requestID; nil before it was asked for
+	made    [32]byte
 	list    []byte // X-Forwarded-For of a trusted peer
 	scratch []byte
 	head    proxy.Head // of a poll in its lane, and out is its answer
@@ -87,7 +89,7 @@ func (x *exchange) recovered(p any) {
 	if p == nil {
 		return
 	}
-	x.gate.log.Error("a request ended in a panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	x.gate.log.Error("a request ended in a panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()), "request_id", string(x.requestID()))
 	x.answer.Abandon()
 	x.broken()
 }
@@ -176,7 +178,7 @@ func (x *exchange) isPreflight() bool {
 type fields struct {
 	host, token, fetchMode, contentType, acceptLanguage []byte
 	origin, accessMethod, accessHeaders                 []byte
-	referer, forwardedProto                             []byte
+	referer, forwardedProto, requestID                  []byte
 	cookies, forwardedFor                               [8][]byte
 	cookie, forwarded                                   int
 	wantsHTML, requestedWith, prefetch, gzip            bool
@@ -242,6 +244,11 @@ func (f *fields) take(name, value []byte) {
 			f.token, f.hasToken = value, true
 		case equalFold(name, "content-type"):
 			f.contentType = value
+		case equalFold(name, "x-request-id"):
+			if f.requestID != nil {
+				value = []byte{} // two are none
+			}
+			f.requestID = value
 		}
 	case 13:
 		f.override = f.override || equalDashed(name, "x-http-method")
@@ -256,10 +263,14 @@ func (f *fields) take(name, value []byte) {
 		case equalFold(name, "accept-language"):
 			f.acceptLanguage = value
 		case equalFold(name, "x-forwarded-for"):
-			if f.forwarded < len(f.forwardedFor) {
-				f.forwardedFor[f.forwarded] = value
-				f.forwarded++
+			// The nearest proxies' lines are the last: those that are too many before
+			// them may be anybody's.
+			if f.forwarded == len(f.forwardedFor) {
+				copy(f.forwardedFor[:], f.forwardedFor[1:])
+				f.forwarded--
 			}
+			f.forwardedFor[f.forwarded] = value
+			f.forwarded++
 		}
 	case 16:
 		if equalFold(name, "x-requested-with") {

@@ -20,7 +20,9 @@ import (
 func (x *exchange) forward(outcome metrics.Outcome) {
 	x.outcome = outcome
 	r := &x.request
-	*r = proxy.Request{Client: x.client, Proto: "http"}
+	*r = proxy.Request{
+		Client: x.client, Proto: "http", ID: x.requestID(), Via: x.site.headers.Via, Trace: x.site.headers.Trace,
+	}
 	if x.https {
 		r.Proto = "https"
 	}
@@ -144,7 +146,7 @@ func (x *exchange) originFailed(err error) {
 	}
 	x.outcome = metrics.Error
 	x.gate.metrics.OriginError(proxy.Kind(err))
-	x.gate.failures.warn(x.gate.log, "the origin did not answer", "kind", proxy.Kind(err), "error", err)
+	x.gate.failures.warn(x.gate.log, "the origin did not answer", "kind", proxy.Kind(err), "error", err, "request_id", string(x.requestID()))
 	x.ctx.Response.Header.Set("Retry-After", "5")
 	x.say(status, page.Unavailable, "the origin did not answer; what you hold stays good")
 	if x.room != nil {

@@ -70,7 +70,11 @@ func (l laneListener) Accept() (net.Conn, error) {
 	if t, ok := conn.(*tls.Conn); ok {
 		return laneTLSConn{&laneConn{Conn: conn, server: l.server, door: through, overTLS: true}, t}, nil
 	}
-	return &laneConn{Conn: &lateConn{Conn: conn}, server: l.server, door: through, overTLS: peer.Encrypted(conn)}, nil
+	beneath := conn
+	if through != nil {
+		beneath = through.Conn
+	}
+	return &laneConn{Conn: &lateConn{Conn: conn}, server: l.server, door: through, overTLS: peer.Encrypted(beneath)}, nil
 }
 
 // lane returns the lane of a connection that the server talks of, nil for none.

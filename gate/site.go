@@ -30,6 +30,7 @@ type site struct {
 	ring    *token.Ring
 	trust   *peer.Trust
 	origin  config.Origin
+	headers config.Headers
 	proxy   *proxy.Proxy
 	secure  bool         // visitors use https whatever the hop says
 	origins []string     // whose scripts may use gated paths
@@ -87,7 +88,7 @@ func (g *Gate) newSite(c *config.Config) (*site, error) {
 		return nil, err
 	}
 	s.trust = peer.NewTrust(c.TrustedProxies)
-	s.origin = c.Origin
+	s.origin, s.headers = c.Origin, c.Headers
 	if old := g.site.Load(); old != nil && reflect.DeepEqual(old.origin, s.origin) {
 		s.proxy = old.proxy // its connections and tunnels live on
 		return s, nil

@@ -60,6 +60,7 @@ type Config struct {
 	HTTPS           string   // auto or always
 	CORSOrigins     []string // as browsers send them
 	Hosts           []string // of the site, beside those that rooms name; none: any
+	Headers         Headers
 	Origin          Origin
 	Visitors        Visitors
 	Log             Log
@@ -90,6 +91,12 @@ type Origin struct {
 	ConnectTimeout time.Duration
 	HeaderTimeout  time.Duration
 	MaxConns       int
+}
+
+// Headers are what the gate adds to requests beside what it must.
+type Headers struct {
+	Via   bool // names the gate
+	Trace bool // gives a request without traceparent one
 }
 
 // Log is how much is logged and in what form.
@@ -186,6 +193,7 @@ func Load(s Source) (*Config, error) {
 		Store:       "memory",
 		OnStoreLoss: "hold",
 		HTTPS:       "auto",
+		Headers:     Headers{Via: true, Trace: true},
 		Origin:      Origin{ConnectTimeout: 2 * time.Second, HeaderTimeout: 30 * time.Second, MaxConns: 1024},
 		Visitors:    defaultVisitors,
 		Log:         Log{Level: slog.LevelInfo, Format: "json"},

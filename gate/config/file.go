@@ -48,6 +48,7 @@ func (l *loader) file(root *yaml.Node) {
 		{"https", l.word(&c.HTTPS, "auto", "always")},
 		{"cors_origins", l.corsOrigins},
 		{"hosts", l.hosts},
+		{"headers", l.headers},
 		{"origin", l.originOf},
 		{"visitors", l.visitors},
 		{"log", func(n *yaml.Node, key string) {
@@ -84,6 +85,15 @@ func (l *loader) admin(n *yaml.Node, key string) {
 			}
 		}},
 	})
+}
+
+func (l *loader) headers(n *yaml.Node, key string) {
+	trace := "make"
+	l.object(n, key, "headers", []field{
+		{"via", l.flag(&l.c.Headers.Via)},
+		{"traceparent", l.word(&trace, "make", "pass")},
+	})
+	l.c.Headers.Trace = trace == "make"
 }
 
 func (l *loader) originOf(n *yaml.Node, key string) {

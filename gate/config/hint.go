@@ -7,9 +7,10 @@ import (
 
 // known are the keys of each section, to tell where a misplaced one belongs.
 var known = map[string][]string{
-	"": {"listen", "admin", "store", "on_store_loss", "secret", "secret_file", "trusted_proxies", "proxy_protocol", "https", "cors_origins", "hosts",
+	"": {"listen", "admin", "store", "on_store_loss", "secret", "secret_file", "trusted_proxies", "proxy_protocol", "https", "cors_origins", "hosts", "headers",
 		"origin", "visitors", "log", "shutdown", "rooms"},
 	"admin":                {"listen", "tokens_file"},
+	"headers":              {"via", "traceparent"},
 	"origin":               {"url", "connect_timeout", "header_timeout", "max_conns"},
 	"visitors":             {"max_conns", "reserve", "header_timeout", "body_timeout", "min_rate", "per_address"},
 	"visitors.per_address": {"max_conns", "requests", "newcomers", "ipv4_prefix", "ipv6_prefix"},

@@ -51,7 +51,7 @@ func TestEveryKeyHasItsMeaning(t *testing.T) {
 		TrustedProxies: []netip.Prefix{
 			netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::/32"),
 		},
-		HTTPS:       "auto",
+		HTTPS: "auto", Headers: Headers{Via: true, Trace: true},
 		CORSOrigins: []string{"https://app.shop.example", "capacitor://localhost"},
 		Origin: Origin{
 			URLs:           []string{"http://127.0.0.1:3000", "http://127.0.0.1:3001"},
@@ -221,6 +221,7 @@ func TestAnOriginAloneIsEnough(t *testing.T) {
 		c.Secrets = nil
 		equal(t, name, plain(*c), plain{
 			Listen: ":8080", Admin: Admin{Listen: "127.0.0.1:9090"}, Store: "memory", OnStoreLoss: "hold", SecretGenerated: true, HTTPS: "auto",
+			Headers:  Headers{Via: true, Trace: true},
 			Origin:   Origin{[]string{"http://127.0.0.1:3000"}, 2 * time.Second, 30 * time.Second, 1024},
 			Visitors: Visitors{Reserve: 20, HeaderTimeout: 10 * time.Second, MinRate: 500, PerAddress: PerAddress{IPv4: 32, IPv6: 64}},
 			Log:      Log{slog.LevelInfo, "json"}, Shutdown: Shutdown{5 * time.Second, 20 * time.Second},

@@ -90,7 +90,8 @@ func gateTo(t testing.TB, addr string, bare bool) string {
 		t.Cleanup(func() { p.Shutdown(t.Context()) })
 		ConfigureServer(s)
 		s.Handler = func(ctx *fasthttp.RequestCtx) {
-			r := Request{Client: netip.AddrFrom4([4]byte{203, 0, 113, 7}), Proto: "http", Room: "drop", Visitor: "0123456789abcdef"}
+			r := Request{Client: netip.AddrFrom4([4]byte{203, 0, 113, 7}), Proto: "http", Room: "drop", Visitor: "0123456789abcdef",
+				ID: requestName, Via: true, Trace: true}
 			var a Answer
 			if err := p.Forward(ctx, &r, &a); err != nil {
 				t.Error(err)
@@ -145,6 +146,8 @@ func visitor(t testing.TB, addr, request string) (ask func(), end func()) {
 	}, func() { c.Close() }
 }
 
+var requestName = []byte("4bf92f3577b34da6a3ce929d0e0e4736")
+
 func BenchmarkForward(b *testing.B) {
 	for _, bc := range []struct {
 		name   string
@@ -174,7 +177,8 @@ func BenchmarkHeader(b *testing.B) {
 	}
 	var ctx fasthttp.RequestCtx
 	h.CopyTo(&ctx.Request.Header)
-	r := Request{Client: netip.AddrFrom4([4]byte{203, 0, 113, 7}), Proto: "http", Room: "drop", Visitor: "0123456789abcdef"}
+	r := Request{Client: netip.AddrFrom4([4]byte{203, 0, 113, 7}), Proto: "http", Room: "drop", Visitor: "0123456789abcdef",
+		ID: requestName, Via: true, Trace: true}
 	b.Run("request", func(b *testing.B) {
 		var m message
 		var out []byte

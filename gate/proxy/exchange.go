@@ -252,7 +252,7 @@ func (x *exchange) parse(b []byte, head bool) (a answer, err error) {
 // several. It writes the reason phrase as it stands, though, and all that was
 // set or added after it. So the fields go there, behind the reason, as they
 // came. What is left to fasthttp is the length of a body that it writes by
-// itself (held), and Cache-Control, where the gate may have to replace it.
+// itself (held).
 func (x *exchange) keep(ctx *fasthttp.RequestCtx, b []byte, n *answer, a *Answer, held bool) {
 	h := &ctx.Response.Header
 	a.Cacheable = x.cacheable(ctx, b)
@@ -274,21 +274,12 @@ func (x *exchange) keep(ctx *fasthttp.RequestCtx, b []byte, n *answer, a *Answer
 			if held || x.framing == chunked || n.status < 200 || n.status == 204 {
 				continue
 			}
-		case cacheControl, targeted:
-			if n.opt.names && named(x.fields, b, b[f.name:f.colon]) {
-				continue
-			}
-			if a.Cacheable {
-				// Spelled so that Set finds it: names are told apart by case here.
-				if f.kind == cacheControl {
-					h.AddBytesV("Cache-Control", b[f.value:f.end])
-				} else {
-					h.AddBytesKV(b[f.name:f.colon], b[f.value:f.end])
-				}
-				continue
+		case setCookie:
+			if isOurs(b[f.value:f.end]) {
+				continue // nobody but the gate sets them
 			}
 		default:
-			if n.opt.names && named(x.fields, b, b[f.name:f.colon]) {
+			if n.opt.names && removes(x.fields, b, b[f.name:f.colon]) {
 				continue
 			}
 		}
@@ -339,19 +330,20 @@ func (x *exchange) cacheable(ctx *fasthttp.RequestCtx, b []byte) bool {
 // keeps. The gate calls it before it adds a cookie or token.
 func MakePrivate(ctx *fasthttp.RequestCtx) {
 	h := &ctx.Response.Header
-	for again := true; again; {
-		again = false
-		for name := range h.All() {
-			if len(name) >= 13 && kindOf(name) != plain {
-				if k := kindOf(name); k == cacheControl || k == targeted {
-					h.DelBytes(bytes.Clone(name))
-					again = true
-					break
-				}
-			}
+	lines := bytes.Split(h.StatusMessage(), []byte("\r\n"))
+	var kept []byte
+	for i, l := range lines {
+		if i == 0 {
+			kept = append(kept, l...) // the reason phrase
+			continue
 		}
+		name, _, _ := bytes.Cut(l, []byte(":"))
+		if k := kindOf(name); k == cacheControl || k == targeted {
+			continue
+		}
+		kept = append(append(kept, "\r\n"...), l...)
 	}
-	h.Set("Cache-Control", "private")
+	setReason(h, append(kept, "\r\nCache-Control: private"...))
 }
 
 // Answers' bodies.

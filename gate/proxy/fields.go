@@ -18,12 +18,17 @@ const (
 	encoding // Transfer-Encoding
 	host
 	cookie
+	setCookie
 	expect
 	session      // Sluice-Session
 	ours         // any other name that begins with sluice
 	forwardedFor // X-Forwarded-For
 	forwardedHost
+	forwardedPort
 	forwarded // anything else that tells an address or scheme
+	requestID // X-Request-Id
+	traceParent
+	traceState
 	elsewhere // names another path or host than the request line and Host: dropped
 	cacheControl
 	targeted // CDN-Cache-Control and its like
@@ -207,14 +212,33 @@ func kindOf(name []byte) kind {
 			if like(name, "content-length") {
 				return hop // Content_Length: a second length to a CGI program
 			}
+		case 16:
+			if like(name, "cf-connecting-ip") {
+				return forwarded
+			}
+		case 18:
+			if like(name, "cf-connecting-ipv6") {
+				return forwarded
+			}
 		}
 	case 'e':
 		if is(name, "expect") {
 			return expect
 		}
 	case 'f':
-		if is(name, "forwarded") {
-			return forwarded
+		switch len(name) {
+		case 9:
+			if is(name, "forwarded") {
+				return forwarded
+			}
+		case 13:
+			if like(name, "fly-client-ip") {
+				return forwarded
+			}
+		case 16:
+			if like(name, "fastly-client-ip") {
+				return forwarded
+			}
 		}
 	case 'h':
 		if is(name, "host") {
@@ -228,6 +252,9 @@ func kindOf(name []byte) kind {
 			return hop
 		}
 	case 'p':
+		if is(name, "proxy") {
+			return hop // CGI programs take HTTP_PROXY for their own setting
+		}
 		if len(name) >= 16 && (is(name, "proxy-connection") || is(name, "proxy-authenticate") || is(name, "proxy-authorization")) {
 			return hop
 		}
@@ -238,6 +265,9 @@ func kindOf(name []byte) kind {
 			}
 			return ours
 		}
+		if is(name, "set-cookie") {
+			return setCookie
+		}
 	case 't':
 		switch len(name) {
 		case 2:
@@ -247,6 +277,14 @@ func kindOf(name []byte) kind {
 		case 7:
 			if is(name, "trailer") {
 				return hop
+			}
+		case 10:
+			if is(name, "tracestate") {
+				return traceState
+			}
+		case 11:
+			if is(name, "traceparent") {
+				return traceParent
 			}
 		case 14:
 			if like(name, "true-client-ip") {
@@ -272,6 +310,9 @@ func kindOf(name []byte) kind {
 			if is(name, "x-forwarded-host") {
 				return forwardedHost
 			}
+			if is(name, "x-forwarded-port") {
+				return forwardedPort
+			}
 			return forwarded
 		}
 		switch len(name) {
@@ -282,6 +323,14 @@ func kindOf(name []byte) kind {
 		case 9:
 			if like(name, "x-real-ip") {
 				return forwarded
+			}
+		case 11:
+			if like(name, "x-client-ip") {
+				return forwarded
+			}
+		case 12:
+			if like(name, "x-request-id") {
+				return requestID
 			}
 		case 13:
 			if like(name, "x-rewrite-url") || like(name, "x-rewrite-uri") {
@@ -295,9 +344,20 @@ func kindOf(name []byte) kind {
 			if like(name, "x-original-host") {
 				return forwarded
 			}
+		case 19:
+			if like(name, "x-cluster-client-ip") {
+				return forwarded
+			}
 		case 20:
 			if like(name, "x-http-host-override") {
 				return elsewhere
+			}
+		case 24:
+			if like(name, "x-original-forwarded-for") {
+				return forwarded
+			}
+			if like(name, "x-envoy-external-address") {
+				return forwarded
 			}
 		}
 	}
@@ -378,11 +438,39 @@ func (o *options) read(value []byte) {
 	})
 }
 
-// named reports whether one of the Connection fields of b names name.
-func named(fields []field, b, name []byte) bool {
+// removes reports whether one of the Connection fields of b names name, so that it
+// is for this hop only. Fields that no hop has for itself stay whatever is named
+// (RFC 9110, 7.6.1): who could take the cookies, the length or what is forbidden to
+// caches out of somebody else's message would change what it says.
+func removes(fields []field, b, name []byte) bool {
+	if isEndToEnd(name) {
+		return false
+	}
 	for i := range fields {
 		f := &fields[i]
 		if f.kind == connection && !each(b[f.value:f.end], func(element []byte) bool { return !bytes.EqualFold(element, name) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// endToEnd are such fields, beside those that begin with Content- and Sec-.
+var endToEnd = []string{
+	"host", "cookie", "authorization", "origin", "referer", "traceparent", "tracestate", "x-requested-with",
+	"set-cookie", "cache-control", "vary", "location", "www-authenticate", "strict-transport-security", "x-frame-options",
+}
+
+func isEndToEnd(name []byte) bool {
+	if len(name) > 8 && is(name[:8], "content-") || len(name) > 4 && is(name[:4], "sec-") {
+		return true
+	}
+	switch kindOf(name) {
+	case forwardedFor, forwardedHost, forwardedPort, forwarded, targeted:
+		return true
+	}
+	for _, lower := range endToEnd {
+		if is(name, lower) {
 			return true
 		}
 	}

@@ -25,6 +25,7 @@ func TestOriginAndVisitorGetTheBytesThatWereSent(t *testing.T) {
 				"X-Twice:   two  \r\n" +
 				"Content-Length: 5\r\n" +
 				"sluice-other: secret\r\n" +
+				"Set-Cookie: sluice-drop=forged; Path=/\r\n" +
 				"Sluice-Session: release\r\n" +
 				"Cache-Control: private\r\n" +
 				"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n" +
@@ -32,6 +33,7 @@ func TestOriginAndVisitorGetTheBytesThatWereSent(t *testing.T) {
 		}
 	})
 	g.request.Room, g.request.Visitor = "drop", "v1"
+	g.request.Via, g.request.ID = true, []byte("r1")
 	g.after = func(ctx *fasthttp.RequestCtx, a *Answer) {
 		if a.Status != 203 || string(a.Session) != "release" || a.Upgraded || a.Cacheable {
 			t.Errorf("answer %+v", *a)
@@ -60,6 +62,9 @@ func TestOriginAndVisitorGetTheBytesThatWereSent(t *testing.T) {
 			"X-Forwarded-Proto: https\r\n" +
 			"X-Forwarded-Host: evil\r\n" +
 			"X-Real-IP: 1.1.1.1\r\n" +
+			"X-Request-Id: mine\r\n" +
+			"X_Request_ID: mine\r\n" +
+			"Via: 1.1 cache\r\n" +
 			"Sluice-Room: vip\r\n" +
 			"SLUICE_VISITOR: someone\r\n" +
 			"sluice-Token: t\r\n" +
@@ -72,11 +77,15 @@ func TestOriginAndVisitorGetTheBytesThatWereSent(t *testing.T) {
 			"X-Twice: 1\r\n"+
 			"Cookie: z=9; a=\"1\";b=2\r\n"+
 			"X-Twice: 2\r\n"+
+			"Via: 1.1 cache\r\n"+
 			"Sluiced: mine\r\n"+
 			"Accept: */*\r\n"+
 			"X-Forwarded-For: 203.0.113.7\r\n"+
 			"X-Forwarded-Proto: http\r\n"+
 			"X-Forwarded-Host: shop.example:8080\r\n"+
+			"X-Forwarded-Port: 8080\r\n"+
+			"Via: 1.1 sluice\r\n"+
+			"X-Request-Id: r1\r\n"+
 			"Sluice-Room: drop\r\n"+
 			"Sluice-Visitor: v1\r\n"+
 			"\r\n"; got != want {
@@ -112,7 +121,7 @@ func TestNothingIsInvented(t *testing.T) {
 	c = g.dial()
 	c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
 	if got, want := wait(t, got, "request"), "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"+
-		"X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n\r\n"; got != want {
+		"X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nX-Forwarded-Port: 80\r\n\r\n"; got != want {
 		t.Errorf("origin got\n%s\nwant\n%s", got, want)
 	}
 	c.wantNext("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
@@ -127,9 +136,9 @@ func TestTrustedPeersForwardingFieldsAreKept(t *testing.T) {
 	g.request.ForwardedFor, g.request.Proto = []byte("203.0.113.7, 10.0.0.2"), "https"
 	c := g.dial()
 	c.send("GET / HTTP/1.1\r\nHost: inner\r\nX-Forwarded-For: 203.0.113.7, 10.0.0.2\r\nX-Forwarded-Host: shop.example\r\n" +
-		"X-Forwarded-Proto: http\r\nX-Forwarded-Port: 443\r\nX_Forwarded_Host: evil\r\n\r\n")
-	if got, want := wait(t, got, "request"), "GET / HTTP/1.1\r\nHost: inner\r\nX-Forwarded-Port: 443\r\n"+
-		"X-Forwarded-For: 203.0.113.7, 10.0.0.2, 127.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\n\r\n"; got != want {
+		"X-Forwarded-Proto: http\r\nX-Forwarded-Port: 8443\r\nX_Forwarded_Host: evil\r\n\r\n")
+	if got, want := wait(t, got, "request"), "GET / HTTP/1.1\r\nHost: inner\r\n"+
+		"X-Forwarded-For: 203.0.113.7, 10.0.0.2, 127.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\nX-Forwarded-Port: 8443\r\n\r\n"; got != want {
 		t.Errorf("origin got\n%s\nwant\n%s", got, want)
 	}
 	c.wantNext(ok)
@@ -146,7 +155,7 @@ func TestFieldsOfOneHopGoUnnamedToo(t *testing.T) {
 	c := g.dial()
 	c.send("GET / HTTP/1.1\r\nHost: a\r\n" + hops + "\r\n")
 	if got, want := wait(t, got, "request"), "GET / HTTP/1.1\r\nHost: a\r\n"+
-		"X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n\r\n"; got != want {
+		"X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nX-Forwarded-Port: 80\r\n\r\n"; got != want {
 		t.Errorf("origin got\n%s\nwant\n%s", got, want)
 	}
 	c.wantNext("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
@@ -168,7 +177,7 @@ func TestFieldsThatNameAnotherPathOrHostDoNotReachTheOrigin(t *testing.T) {
 		} else {
 			want += "X-Forwarded-For: 203.0.113.7\r\n"
 		}
-		want += "X-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n\r\n"
+		want += "X-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nX-Forwarded-Port: 80\r\n\r\n"
 		c := g.dial()
 		c.send("GET / HTTP/1.1\r\nHost: a\r\n" + elsewhere + "X-Original: /x\r\nX-Rewrite-URLs: /x\r\nX-Original-Host: b\r\n\r\n")
 		if got := wait(t, got, "request"); got != want {

@@ -103,8 +103,8 @@ func New(c Config) (*Proxy, error) {
 // response, and the gate answers by itself: it calls CloseUnread, as some of
 // the request's body may stand unread.
 //
-// Afterwards the gate may add fields and cookies to the response, and replace
-// Cache-Control. It cannot see the origin's other fields there (see the package
+// Afterwards the gate may add fields and cookies to the response, and MakePrivate.
+// It cannot see the origin's other fields there (see the package
 // text), and must not call ctx.Response.Reset or SetStatusMessage.
 //
 // A request is sent a second time only as send says.

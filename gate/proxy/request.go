@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"net/netip"
 
 	"github.com/valyala/fasthttp"
@@ -19,6 +18,12 @@ type Request struct {
 	ForwardedFor []byte
 	// Proto is "http" or "https", as the visitor used it.
 	Proto string
+	// ID goes to the origin as X-Request-Id, instead of what the visitor sent; empty
+	// sends none. It is the gate's to choose, who writes it to the log too.
+	ID []byte
+	// Via has the gate named in Via; Trace gives a request that brings no
+	// well-formed traceparent one.
+	Via, Trace bool
 	// Room and Visitor go to the origin as Sluice-Room and Sluice-Visitor;
 	// empty ones are left out.
 	Room, Visitor string
@@ -38,6 +43,8 @@ type message struct {
 	fields []field
 	opt    options
 	hostAt int // index of Host in fields, -1: none
+	traces int // how many traceparents there are
+	trace  int // the last one's index in fields
 	upgrWS bool
 	// expects: the visitor sends the body when told to (Expect: 100-continue).
 	expects bool
@@ -116,6 +123,9 @@ func (m *message) read(h *fasthttp.RequestHeader) error {
 				return fmt.Errorf("%w: %.40q", ErrExpectation, value)
 			}
 			m.expects = true
+		case traceParent:
+			m.traces++
+			m.trace = i
 		case length:
 			lengths++
 			n, ok := number(value)
@@ -184,17 +194,23 @@ func (m *message) appendHead(b []byte, ctx *fasthttp.RequestCtx, r *Request, ori
 		b = line(b, "Host", originHost)
 	}
 	trusted := r.ForwardedFor != nil
-	var forwardedHostValue []byte
+	traced := m.traces == 1 && isTraceParent(raw[m.fields[m.trace].value:m.fields[m.trace].end])
+	var toldHost, toldPort []byte // by a trusted peer
 	for i := range m.fields {
 		f := &m.fields[i]
 		switch f.kind {
-		case hop, connection, upgrade, encoding, expect, session, ours, elsewhere, forwardedFor:
+		case hop, connection, upgrade, encoding, expect, session, ours, elsewhere, forwardedFor, requestID:
 			continue
 		case forwardedHost:
-			if trusted {
-				forwardedHostValue = raw[f.value:f.end]
-			}
+			toldHost = raw[f.value:f.end]
 			continue
+		case forwardedPort:
+			toldPort = raw[f.value:f.end]
+			continue
+		case traceParent, traceState:
+			if !traced {
+				continue
+			}
 		case forwarded:
 			// The scheme is the gate's to say, and nobody's with an underscore.
 			name := raw[f.name:f.colon]
@@ -202,13 +218,11 @@ func (m *message) appendHead(b []byte, ctx *fasthttp.RequestCtx, r *Request, ori
 				continue
 			}
 		case cookie:
-			if !m.opt.names || !named(m.fields, raw, raw[f.name:f.colon]) {
-				b = appendCookie(b, raw[f.name:f.colon], raw[f.value:f.end])
-			}
+			b = appendCookie(b, raw[f.name:f.colon], raw[f.value:f.end])
 			continue
 		case host, length: // never, whatever Connection names
 		default:
-			if m.opt.names && named(m.fields, raw, raw[f.name:f.colon]) {
+			if m.opt.names && removes(m.fields, raw, raw[f.name:f.colon]) {
 				continue
 			}
 		}
@@ -226,26 +240,12 @@ func (m *message) appendHead(b []byte, ctx *fasthttp.RequestCtx, r *Request, ori
 	if tunnel {
 		b = append(b, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
 	}
-
-	b = append(b, "X-Forwarded-For: "...)
-	if trusted {
-		if len(r.ForwardedFor) > 0 {
-			b = append(b, r.ForwardedFor...)
-			b = append(b, ", "...)
-		}
-		b = appendAddr(b, peer(ctx))
-	} else {
-		b = appendAddr(b, r.Client)
+	if !trusted {
+		toldHost, toldPort = nil, nil
 	}
-	b = append(b, "\r\n"...)
-	b = line(b, "X-Forwarded-Proto", r.Proto)
-	if forwardedHostValue == nil {
-		forwardedHostValue = h.Host()
-	}
-	if len(forwardedHostValue) > 0 {
-		b = append(b, "X-Forwarded-Host: "...)
-		b = append(b, forwardedHostValue...)
-		b = append(b, "\r\n"...)
+	b = appendForwarded(b, ctx, r, toldHost, toldPort)
+	if r.Trace && !traced {
+		b = appendTraceParent(b, r.ID)
 	}
 	if r.Room != "" {
 		b = line(b, "Sluice-Room", r.Room)
@@ -261,24 +261,6 @@ func line(b []byte, name, value string) []byte {
 	b = append(b, ": "...)
 	b = append(b, value...)
 	return append(b, "\r\n"...)
-}
-
-func appendAddr(b []byte, a netip.Addr) []byte {
-	if !a.IsValid() {
-		return append(b, "unknown"...)
-	}
-	return a.Unmap().WithZone("").AppendTo(b)
-}
-
-func peer(ctx *fasthttp.RequestCtx) netip.Addr {
-	switch a := ctx.RemoteAddr().(type) {
-	case *net.TCPAddr:
-		addr, _ := netip.AddrFromSlice(a.IP)
-		return addr
-	default:
-		addr, _ := netip.AddrFromSlice(ctx.RemoteIP())
-		return addr
-	}
 }
 
 // appendCookie appends a Cookie line without the cookies that are ours. What

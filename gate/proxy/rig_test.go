@@ -36,6 +36,7 @@ const patience = 10 * time.Second
 type rig struct {
 	t       testing.TB
 	addr    string
+	origin  string
 	proxy   *Proxy
 	server  *fasthttp.Server
 	request Request                                       // given to Forward
@@ -57,6 +58,7 @@ func start(t testing.TB, serve func(n int, c *peerConn), options ...any) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	g.origin = shop.Addr().String()
 	var served sync.WaitGroup
 	served.Go(func() {
 		for n := 0; ; n++ {

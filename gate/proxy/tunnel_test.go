@@ -104,7 +104,7 @@ func TestTheHandshakeHasItsOwnConnection(t *testing.T) {
 	c.send(handshake + "pipelined")
 	if got, want := wait(t, seen, "handshake"), "GET /ws HTTP/1.1\r\nHost: shop.example\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: shop.example\r\n\r\n"; got != want {
+		"X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: shop.example\r\nX-Forwarded-Port: 80\r\n\r\n"; got != want {
 		t.Errorf("origin got\n%s\nwant\n%s", got, want)
 	}
 	c.wantNext(switching + "first")

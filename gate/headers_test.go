@@ -1,0 +1,299 @@
+package gate
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sluicegate/sluice/gate/config"
+	"github.com/sluicegate/sluice/gate/door"
+	"github.com/sluicegate/sluice/queue/memory"
+)
+
+// front is a gate in front of a shop that keeps what it is sent, as visitors reach
+// it: by sockets.
+type front struct {
+	*Gate
+	addr string
+	got  chan string // the shop's requests, up to the blank line
+
+	mu  sync.Mutex
+	log bytes.Buffer
+}
+
+// Write takes what the gate logs.
+func (f *front) Write(b []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.log.Write(b)
+}
+
+func (f *front) logged() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.log.String()
+}
+
+// shopAnswer is what the shop of a front always says.
+const shopAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+// openFront opens one whose configuration has more lines. Nothing of the shop is
+// gated. A path that begins with /break makes the shop hang up.
+func openFront(t *testing.T, lines string) *front {
+	t.Helper()
+	f := &front{got: make(chan string, 100)}
+	shop, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shopping sync.WaitGroup
+	shopping.Go(func() {
+		for {
+			c, err := shop.Accept()
+			if err != nil {
+				return
+			}
+			shopping.Go(func() {
+				defer c.Close()
+				f.serve(c)
+			})
+		}
+	})
+	c, err := config.Load(config.Source{File: "test", Data: []byte(fmt.Sprintf(`
+store: memory
+origin: {url: "http://%s"}
+secret: "0123456789abcdef0123456789abcdef"
+rooms: [{name: drop, match: [{path: /drop}], rate: 10/s, mode: hold}]
+`, shop.Addr()) + lines)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Gate, err = New(c, Options{Store: memory.New(memory.Options{}), MaxHeld: 100, Log: slog.New(slog.NewTextHandler(f, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = f.Run(ctx) })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.addr = l.Addr().String()
+	if c.ProxyProtocol {
+		l = f.Proxied(l)
+	}
+	server := NewServer(f.Gate, door.Limits{Conns: 100})
+	running.Go(func() {
+		if err := server.Serve(l); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() {
+		end, cancelEnd := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancelEnd()
+		if err := server.Shutdown(end); err != nil {
+			t.Error(err)
+		}
+		_ = f.Close(end)
+		cancel()
+		running.Wait()
+		shop.Close()
+		shopping.Wait()
+	})
+	return f
+}
+
+func (f *front) serve(c net.Conn) {
+	r := bufio.NewReader(c)
+	for {
+		var head strings.Builder
+		for line := ""; line != "\r\n"; {
+			var err error
+			if line, err = r.ReadString('\n'); err != nil {
+				return
+			}
+			head.WriteString(line)
+		}
+		f.got <- head.String()
+		if strings.HasPrefix(head.String(), "GET /break") {
+			return
+		}
+		if _, err := io.WriteString(c, shopAnswer); err != nil {
+			return
+		}
+	}
+}
+
+// ask sends what a visitor sends and returns the answer with its body read.
+func (f *front) ask(t *testing.T, raw string) (*http.Response, string) {
+	t.Helper()
+	c, err := net.Dial("tcp", f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(c, raw); err != nil {
+		t.Fatal(err)
+	}
+	r, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, string(body)
+}
+
+// told is what the shop was told in a field, by a request with these fields.
+func (f *front) told(t *testing.T, name, fields string) string {
+	t.Helper()
+	if r, _ := f.ask(t, "GET / HTTP/1.1\r\nHost: shop.example\r\n"+fields+"\r\n"); r.StatusCode != 200 {
+		t.Fatalf("status %d", r.StatusCode)
+	}
+	return field(<-f.got, name)
+}
+
+// field is the value of a field that stands once in a header; "" when it does not.
+func field(head, name string) string {
+	m := regexp.MustCompile(`(?i)\r\n`+name+`: ([^\r]*)\r\n`).FindAllStringSubmatch(strings.ReplaceAll(head, "\r\n", "\r\n\r\n"), -1)
+	if len(m) != 1 {
+		return ""
+	}
+	return m[0][1]
+}
+
+var madeID = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+func TestARequestKeepsTheNameThatATrustedProxyGaveIt(t *testing.T) {
+	trusting, wary := openFront(t, "trusted_proxies: [127.0.0.1]\n"), openFront(t, "")
+	for _, tc := range []struct {
+		sent string
+		kept bool
+	}{
+		{"X-Request-Id: 0f6a-77\r\n", true},
+		{"x-request-ID: 7d4b1f7e-0e5c-4b8e-9f0e-1c1f0a7f3b11\r\n", true},
+		{"X-Request-Id: Root=1-67891233-abcdef012345678912345678\r\n", true},
+		{"X-Request-Id: " + strings.Repeat("x", 128) + "\r\n", true},
+		{"X-Request-Id: " + strings.Repeat("x", 129) + "\r\n", false},
+		{"X-Request-Id: two words\r\n", false},
+		{"X-Request-Id: \"quoted\"\r\n", false},
+		{"X-Request-Id: caf\xe9\r\n", false},
+		{"X-Request-Id: a\r\nX-Request-Id: b\r\n", false},
+		{"X-Request-Id:\r\n", false},
+		{"X_Request_Id: a\r\n", false},
+		{"", false},
+	} {
+		_, value, _ := strings.Cut(strings.TrimSuffix(tc.sent, "\r\n"), ": ")
+		switch got := trusting.told(t, "X-Request-Id", tc.sent); {
+		case tc.kept && got != value:
+			t.Errorf("of a trusted proxy's %q the shop was told %q", tc.sent, got)
+		case !tc.kept && !madeID.MatchString(got):
+			t.Errorf("of a trusted proxy's %q the shop was told %q, want a new one", tc.sent, got)
+		}
+		if got := wary.told(t, "X-Request-Id", tc.sent); !madeID.MatchString(got) {
+			t.Errorf("of a visitor's %q the shop was told %q, want a new one", tc.sent, got)
+		}
+	}
+}
+
+func TestTheGateIsNamedAndTracesBeginUnlessTheConfigurationSaysOtherwise(t *testing.T) {
+	f := openFront(t, "")
+	f.ask(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	head := <-f.got
+	id, trace := field(head, "X-Request-Id"), field(head, "traceparent")
+	if field(head, "Via") != "1.1 sluice" || !strings.HasPrefix(trace, "00-"+id+"-") {
+		t.Errorf("the shop got\n%s", head)
+	}
+	quiet := openFront(t, "headers: {via: false, traceparent: pass}\n")
+	if got := quiet.told(t, "Via", "Via: 1.0 cache\r\n"); got != "1.0 cache" {
+		t.Errorf("Via is %q", got)
+	}
+	if got := quiet.told(t, "traceparent", ""); got != "" {
+		t.Errorf("a trace began: %q", got)
+	}
+	const trace2 = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	if got := quiet.told(t, "traceparent", "traceparent: "+trace2+"\r\n"); got != trace2 {
+		t.Errorf("the trace that came goes on as %q", got)
+	}
+}
+
+func TestWhatFailsIsLoggedUnderTheNameThatVisitorAndShopWereTold(t *testing.T) {
+	f := openFront(t, "")
+	r, _ := f.ask(t, "GET /break HTTP/1.1\r\nHost: a\r\n\r\n")
+	id := field(<-f.got, "X-Request-Id")
+	if got := r.Header.Get("X-Request-Id"); r.StatusCode != 502 || got != id || !madeID.MatchString(id) {
+		t.Errorf("status %d, the visitor was told %q, the shop %q", r.StatusCode, got, id)
+	}
+	if log := f.logged(); !strings.Contains(log, "request_id="+id) {
+		t.Errorf("the log has no %q:\n%s", id, log)
+	}
+}
+
+// Proxies such as HAProxy append a line of their own.
+func TestNobodyHidesBehindALotOfForwardedLines(t *testing.T) {
+	f := openFront(t, "trusted_proxies: [127.0.0.1, 10.0.0.0/8]\n")
+	for _, lines := range []int{0, 7, 8, 9, 100} {
+		got := f.told(t, "X-Forwarded-For", strings.Repeat("X-Forwarded-For: 10.0.0.1\r\n", lines)+"X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-For: 10.0.0.2\r\n")
+		if !strings.HasSuffix(got, "203.0.113.7, 10.0.0.2, 127.0.0.1") {
+			t.Errorf("behind %d lines the shop is told %q", lines, got)
+		}
+	}
+	// Whose address it is decides: except[].source and limits go by it.
+	var x fields
+	for range 100 {
+		x.take([]byte("x-forwarded-for"), []byte("10.0.0.1"))
+	}
+	x.take([]byte("x-forwarded-for"), []byte("203.0.113.7"))
+	if got := string(x.forwardedFor[x.forwarded-1]); got != "203.0.113.7" {
+		t.Errorf("the last line read is %q", got)
+	}
+}
+
+func TestTheLoadBalancersPROXYHeaderTellsTheShopWhoCame(t *testing.T) {
+	f := openFront(t, "proxy_protocol: true\ntrusted_proxies: [127.0.0.1]\n")
+	const request = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\n\r\n"
+	f.ask(t, "PROXY TCP4 203.0.113.7 192.0.2.1 51000 443\r\n"+request)
+	if head := <-f.got; field(head, "X-Forwarded-For") != "203.0.113.7" || field(head, "X-Forwarded-Proto") != "http" {
+		t.Errorf("the shop got\n%s", head)
+	}
+	// A proxy behind the load balancer is believed if it is trusted, too.
+	f.ask(t, "PROXY TCP4 127.0.0.1 192.0.2.1 51000 443\r\n"+request)
+	if head := <-f.got; field(head, "X-Forwarded-For") != "9.9.9.9, 127.0.0.1" || field(head, "X-Forwarded-Proto") != "https" {
+		t.Errorf("the shop got\n%s", head)
+	}
+	// TLS ended at the load balancer, which says so.
+	f.ask(t, "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x14\xcb\x00\x71\x07\xc0\x00\x02\x01\xc7\x38\x01\xbb\x20\x00\x05\x01\x00\x00\x00\x00"+request)
+	if head := <-f.got; field(head, "X-Forwarded-For") != "203.0.113.7" || field(head, "X-Forwarded-Proto") != "https" {
+		t.Errorf("the shop got\n%s", head)
+	}
+	c, err := net.Dial("tcp", f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	io.WriteString(c, request)
+	if b, _ := io.ReadAll(c); len(b) > 0 {
+		t.Errorf("without a header the answer is %q, want none", b)
+	}
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(f.logged(), "it does not begin with a PROXY header"); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("nobody is told why; the log is\n%s", f.logged())
+		}
+	}
+}
