@@ -131,7 +131,7 @@ type answer struct {
 func (x *exchange) readAnswer(head, upgraded bool) (b []byte, a answer, silent bool, err error) {
 	for interim := 0; ; interim++ {
 		b, got, err := x.c.head()
-		for isTimeout(err) && x.mayWait() {
+		for err != nil && isTimeout(err) && x.mayWait() {
 			b, got, err = x.c.head()
 		}
 		if err != nil && Gone(x.client) {

@@ -148,7 +148,7 @@ func (g *rig) handle(ctx *fasthttp.RequestCtx) {
 	}
 	ctx.SetStatusCode(status)
 	ctx.SetBodyString(Kind(err))
-	if status == 400 {
+	if status == 400 || Kind(err) == "client" {
 		ctx.SetConnectionClose()
 	}
 	CloseUnread(ctx)
