@@ -122,19 +122,11 @@ func (x *exchange) next() string {
 
 // page writes an HTML answer.
 func (x *exchange) page(p *page.Page, v *page.View) {
-	h := &x.ctx.Response.Header
 	v.Lang = p.Lang(x.fields.acceptLanguage)
-	h.SetContentType("text/html; charset=utf-8")
-	h.Set("Content-Language", p.LangTag(v.Lang))
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Robots-Tag", "noindex")
-	h.Set("Referrer-Policy", "same-origin")
-	if csp := p.CSP(); csp != "" {
-		h.Set("Content-Security-Policy", csp)
-	}
+	x.ctx.Response.Header.SetContentType("text/html; charset=utf-8")
+	x.lines = p.Header(v.Lang, x.fields.gzip)
 	body := x.ctx.Response.SwapBody(nil)[:0]
 	if x.fields.gzip {
-		h.Set("Content-Encoding", "gzip")
 		body = p.AppendGzip(body, v)
 	} else {
 		body = p.Append(body, v)

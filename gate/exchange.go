@@ -42,8 +42,9 @@ type exchange struct {
 	made    [32]byte
 	list    []byte // X-Forwarded-For of a trusted peer
 	scratch []byte
-	head    proxy.Head // of a poll in its lane, and out is its answer
+	head    proxy.Head // of a poll in its lane
 	out     []byte
+	lines   string // of the answer's header, beside those set one by one
 	started time.Time
 	isAlive func() bool // whether the visitor is still there; made once
 }
@@ -65,7 +66,7 @@ func (x *exchange) begin(g *Gate, ctx *fasthttp.RequestCtx) {
 // end counts the request and gives the exchange back.
 func (x *exchange) end() {
 	if x.own {
-		proxy.SetDate(x.ctx, httpDate(x.started))
+		x.out = proxy.SetDate(x.ctx, httpDate(x.started), x.lines, x.out)
 	}
 	x.count(x.ctx.Response.StatusCode())
 	x.release()

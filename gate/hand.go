@@ -167,6 +167,6 @@ func (x *exchange) token() (name string, value []byte) {
 	} else {
 		h.life = 0
 	}
-	x.scratch = append(out, x.room.cookieTail(x.https, h.life)...)
+	x.scratch = x.room.appendCookieTail(out, x.https, h.life)
 	return "Set-Cookie", x.scratch
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -172,17 +172,17 @@ func (r *room) shown() *look {
 	return l
 }
 
-// cookieTail is what follows a token in Set-Cookie.
-func (r *room) cookieTail(secure bool, life time.Duration) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "; Path=/; Max-Age=%d; HttpOnly", int64(life.Seconds()))
+// appendCookieTail writes what follows a token in Set-Cookie.
+func (r *room) appendCookieTail(b []byte, secure bool, life time.Duration) []byte {
+	b = append(b, "; Path=/; Max-Age="...)
+	b = strconv.AppendInt(b, int64(life/time.Second), 10)
+	b = append(b, "; HttpOnly"...)
 	if r.cookieDomain != "" {
-		b.WriteString("; Domain=" + r.cookieDomain)
+		b = append(b, "; Domain="...)
+		b = append(b, r.cookieDomain...)
 	}
 	if secure {
-		b.WriteString("; SameSite=None; Secure")
-	} else {
-		b.WriteString("; SameSite=Lax")
+		return append(b, "; SameSite=None; Secure"...)
 	}
-	return b.String()
+	return append(b, "; SameSite=Lax"...)
 }

@@ -173,7 +173,7 @@ func TestInABrowser(t *testing.T) {
 		t.Fatalf("chromium does not start: %v", err)
 	}
 	open := func(t *testing.T, path string, view View, first answer) (*shop, visitor) {
-		s := &shop{page: newPage(t, Config{Message: "one pair each"}), view: view, api: first, policy: CSP()}
+		s := &shop{page: newPage(t, Config{Message: "one pair each"}), view: view, api: first, policy: policy}
 		s.Server = httptest.NewServer(s)
 		t.Cleanup(s.Close)
 		ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
@@ -290,7 +290,7 @@ func TestInABrowser(t *testing.T) {
 
 	t.Run("a page that may not start a worker polls all the same", func(t *testing.T) {
 		s := &shop{page: newPage(t, Config{}), view: soon, api: inLine(7)}
-		s.policy = strings.Replace(CSP(), "worker-src blob:; child-src blob:;", "worker-src 'none';", 1)
+		s.policy = strings.Replace(policy, "worker-src blob:; child-src blob:;", "worker-src 'none';", 1)
 		s.Server = httptest.NewServer(s)
 		t.Cleanup(s.Close)
 		ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())

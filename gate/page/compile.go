@@ -62,14 +62,13 @@ var pageJS string
 var (
 	style  = squeeze(pageCSS)
 	script = squeeze(pageJS)
+
+	// policy is the Content-Security-Policy of our own page. It allows what the page
+	// itself is made of and nothing else, and says nothing about frames: shops do
+	// frame themselves.
 	policy = "default-src 'none'; script-src '" + hash(script) + "'; style-src '" + hash(style) +
 		"'; worker-src blob:; child-src blob:; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
 )
-
-// CSP is the Content-Security-Policy of our own page. It allows what the page
-// itself is made of and nothing else, and says nothing about frames: shops do
-// frame themselves.
-func CSP() string { return policy }
 
 func hash(s string) string {
 	sum := sha256.Sum256([]byte(s))

@@ -7,14 +7,6 @@ package page
 // across languages (Norwegian and Danish), of which our three know none.
 func (p *Page) Lang(acceptLanguage []byte) int { return matchLang(acceptLanguage) }
 
-// LangTag is the language of an index, for Content-Language.
-func (p *Page) LangTag(lang int) string {
-	if uint(lang) >= numLangs {
-		lang = 0
-	}
-	return words[lang].Lang
-}
-
 const maxLangRanges = 32 // a header with more was not written by a browser
 
 func matchLang(s []byte) int {

@@ -112,6 +112,8 @@ type Page struct {
 	keep  [numLangs]string   // HTML
 	text  string             // the operator's message, HTML
 	plain Config
+
+	header, gzipHeader [numLangs]string
 }
 
 //go:embed page.html
@@ -170,6 +172,8 @@ func fill(d *docs, own *template.Template, c Config) *Page {
 	p.text = string(appendHTML(nil, c.Message))
 	for i := range p.keep {
 		p.keep[i] = string(appendHTML(nil, words[i].keepNote(c.KeepPlace)))
+		p.header[i] = p.headerLines(words[i].Lang)
+		p.gzipHeader[i] = "Content-Encoding: gzip\r\n" + p.header[i]
 	}
 	return p
 }
@@ -184,14 +188,24 @@ func (p *Page) Append(dst []byte, v *View) []byte {
 	return dst
 }
 
-// CSP is the Content-Security-Policy header to send with this page: for ours
-// CSP(), for an operator's template "", since only its author knows what it
-// needs.
-func (p *Page) CSP() string {
-	if p.own != nil {
-		return ""
+// Header is the lines, without an end to the last, of what is to be said beside the
+// type of a page in a language, as it is or compressed.
+func (p *Page) Header(lang int, gzip bool) string {
+	if uint(lang) >= numLangs {
+		lang = 0
 	}
-	return CSP()
+	if gzip {
+		return p.gzipHeader[lang]
+	}
+	return p.header[lang]
+}
+
+func (p *Page) headerLines(lang string) string {
+	lines := "Content-Language: " + lang + "\r\nX-Content-Type-Options: nosniff\r\nX-Robots-Tag: noindex\r\nReferrer-Policy: same-origin"
+	if p.own == nil { // only the author of a template knows what it needs
+		lines += "\r\nContent-Security-Policy: " + policy
+	}
+	return lines
 }
 
 var errStranded = errors.New("has neither {{.Script}} nor {{.Refresh}}, so nobody would ever leave the waiting page")

@@ -123,3 +123,21 @@ func BenchmarkTick(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkEnterFew is what a newcomer costs Redis where few come in one call.
+func BenchmarkEnterFew(b *testing.B) {
+	for _, few := range []int{1, 8, 20, 64, 256} {
+		b.Run(fmt.Sprintf("newcomers=%d", few), func(b *testing.B) {
+			client, r := benchRoom(b, 10_000)
+			gate := r.Gate()
+			cpu, came := info(b, client, "cpu", crowd.CPU...), 0
+			for b.Loop() {
+				if err := gate.Enter(b.Context(), gate.Newcomers(few), few); err != nil {
+					b.Fatal(err)
+				}
+				came += few
+			}
+			b.ReportMetric((info(b, client, "cpu", crowd.CPU...)-cpu)*1e6/float64(came), "redis-us/newcomer")
+		})
+	}
+}
