@@ -55,7 +55,13 @@ local function answer(what, place, rank, called_at, till)
 end
 
 local in_line = call('ZCARD', waiting)
-local slots = call('ZCARD', called) + call('ZCARD', active)
+
+-- slots is how many are taken, once somebody has asked.
+local slots
+local function slots_taken()
+  slots = slots or call('ZCARD', called) + call('ZCARD', active)
+  return slots
+end
 
 -- mark_present moves deadlines later, never earlier. It returns the numbers of those
 -- who are not in line.
@@ -139,7 +145,7 @@ local function note_call(id, place, text)
   call('HSET', since, id, text or called_at)
   calls = calls + 1
   front = max(front, place)
-  slots = slots + 1
+  if slots then slots = slots + 1 end
   return called_at
 end
 
@@ -195,7 +201,7 @@ end
 local function welcome(id, place)
   place = min(max(place, now - MAX_LATE), now)
   if mode == CLOSED then return answer(SHUT, 0) end
-  if mode == OPEN and fresh or in_line == 0 and callable(slots) >= 1 then
+  if mode == OPEN and fresh or in_line == 0 and callable(slots_taken()) >= 1 then
     if mode ~= OPEN then spend(1) end
     call('ZADD', called, now + claim_within, id)
     local called_at = note_call(id, place, string.format('%.0f %.0f', now - now % 1000, place))
