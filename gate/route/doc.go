@@ -53,5 +53,6 @@
 // An origin's own aliases: /drop.json, /index.php/drop, a slug that a database
 // compares loosely. And hosts: where a room names one, a request for a host that
 // no room names is ungated, and an origin that ignores Host may serve the room's
-// pages to it. A room that names no host has no such gap.
+// pages to it. A room that names no host has no such gap, and a caller who knows
+// the site's [Hosts] closes it.
 package route
