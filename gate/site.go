@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -93,15 +94,20 @@ func (g *Gate) newSite(c *config.Config) (*site, error) {
 		s.proxy = old.proxy // its connections and tunnels live on
 		return s, nil
 	}
+	o := &c.Origin
+	clientTLS, err := o.TLS.Client()
+	if err != nil {
+		return nil, err
+	}
 	s.proxy, err = proxy.New(proxy.Config{
 		Origin: origin.Config{
-			URLs:           c.Origin.URLs,
-			ConnectTimeout: c.Origin.ConnectTimeout,
-			MaxConns:       c.Origin.MaxConns,
-			Log:            g.log,
+			URLs: o.URLs, Balance: o.Balance, Host: o.Host, TLS: clientTLS, MaxAge: o.Resolve,
+			ConnectTimeout: o.ConnectTimeout, KeepAlive: o.KeepAlive,
+			MaxConns: o.MaxConns, MaxQueue: cmp.Or(o.Queue.Max, -1), BusyWait: o.Queue.Wait,
+			Failures: o.Failures, Check: o.Check, Log: g.log,
 		},
-		HeaderTimeout: c.Origin.HeaderTimeout,
-		Failed:        func(err error) { g.metrics.OriginError(proxy.Kind(err)) },
+		HeaderTimeout: o.HeaderTimeout, IdleTimeout: o.IdleTimeout, Host: o.Host,
+		Failed: func(err error) { g.metrics.OriginError(proxy.Kind(err)) },
 	})
 	return s, err
 }

@@ -17,21 +17,12 @@ import (
 // out of it, so that one slip is told once.
 func (l *loader) check() {
 	c := l.c
-	if len(c.Origin.URLs) == 0 && !l.isBad("origin") {
-		l.problem("origin.url", "the address of the shop is missing; the flag --origin and SLUICE_ORIGIN set it too")
-	}
+	l.checkOrigin()
 	if c.ProxyProtocol && len(c.TrustedProxies) == 0 && !l.isBad("trusted_proxies") {
 		l.problem("proxy_protocol", "every connection would be closed, as trusted_proxies names nobody: name the load balancers there")
 	}
-	if !l.isBad("listen") {
-		if !l.isBad("admin.listen") && sameSocket(c.Listen, c.Admin.Listen) {
-			l.problem("admin.listen", "%q and the visitors' %q cannot both be listened at", c.Admin.Listen, c.Listen)
-		}
-		for _, u := range c.Origin.URLs {
-			if !l.isBad("origin.url") && reachesItself(u, c.Listen) {
-				l.problem("origin.url", "%q is this gate itself, which listens at %q", u, c.Listen)
-			}
-		}
+	if !l.isBad("listen") && !l.isBad("admin.listen") && sameSocket(c.Listen, c.Admin.Listen) {
+		l.problem("admin.listen", "%q and the visitors' %q cannot both be listened at", c.Admin.Listen, c.Listen)
 	}
 	names := map[string]int{}
 	for i := range c.Rooms {
@@ -51,9 +42,9 @@ func (l *loader) checkHosts() {
 			if m.Host == "" {
 				continue
 			}
-			l.c.Warnings = append(l.c.Warnings, l.about(fmt.Sprintf("rooms[%d].match[%d].host", i, j),
+			l.warn(fmt.Sprintf("rooms[%d].match[%d].host", i, j),
 				"the room is at this host only: an origin that ignores Host serves its pages under any other name, and nobody waits there; "+
-					"list all hosts of the site under hosts, and others are refused"))
+					"list all hosts of the site under hosts, and others are refused")
 			return
 		}
 	}

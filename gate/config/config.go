@@ -85,14 +85,6 @@ type AdminToken struct {
 	Hash [32]byte // SHA-256 of the token
 }
 
-// Origin is the shop.
-type Origin struct {
-	URLs           []string // scheme, host and maybe port, nothing after them; at least one
-	ConnectTimeout time.Duration
-	HeaderTimeout  time.Duration
-	MaxConns       int
-}
-
 // Headers are what the gate adds to requests beside what it must.
 type Headers struct {
 	Via   bool // names the gate
@@ -194,7 +186,7 @@ func Load(s Source) (*Config, error) {
 		OnStoreLoss: "hold",
 		HTTPS:       "auto",
 		Headers:     Headers{Via: true, Trace: true},
-		Origin:      Origin{ConnectTimeout: 2 * time.Second, HeaderTimeout: 30 * time.Second, MaxConns: 1024},
+		Origin:      defaultOrigin(),
 		Visitors:    defaultVisitors,
 		Log:         Log{Level: slog.LevelInfo, Format: "json"},
 		Shutdown:    Shutdown{Delay: 5 * time.Second, Timeout: 20 * time.Second},

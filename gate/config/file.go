@@ -96,25 +96,7 @@ func (l *loader) headers(n *yaml.Node, key string) {
 	l.c.Headers.Trace = trace == "make"
 }
 
-func (l *loader) originOf(n *yaml.Node, key string) {
-	o := &l.c.Origin
-	l.object(n, key, "origin", []field{
-		{"url", func(n *yaml.Node, key string) {
-			l.some(n, key, "a URL or a list of them", func(n *yaml.Node, key string) {
-				if s, ok := l.scalar(n, key, "a URL such as http://127.0.0.1:3000"); ok {
-					l.origin(key, s)
-				}
-			})
-		}},
-		{"connect_timeout", l.span(&o.ConnectTimeout, 10*time.Millisecond, 5*time.Minute)},
-		{"header_timeout", l.span(&o.HeaderTimeout, 10*time.Millisecond, time.Hour)},
-		{"max_conns", l.number(&o.MaxConns, 1, maxConns, "")},
-	})
-}
-
-const maxConns = 1_000_000
-
-// listen, store and origin take a value wherever it came from.
+// listen and store take a value wherever it came from.
 func (l *loader) listen(key, s string) string {
 	if err := checkListen(s); err != nil {
 		l.problem(key, "%s", err)
@@ -127,18 +109,6 @@ func (l *loader) store(key, s string) string {
 		l.problem(key, "%s", err)
 	}
 	return s
-}
-
-func (l *loader) origin(key, s string) {
-	u, err := originURL(s)
-	switch {
-	case err != nil:
-		l.problem(key, "%s", err)
-	case slices.Contains(l.c.Origin.URLs, u):
-		l.problem(key, "%q is named twice", s)
-	default:
-		l.c.Origin.URLs = append(l.c.Origin.URLs, u)
-	}
 }
 
 func (l *loader) corsOrigins(n *yaml.Node, key string) {

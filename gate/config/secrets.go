@@ -234,6 +234,9 @@ const hidden = "***"
 func (c Config) Redacted() Config {
 	c.Secrets = slices.Repeat([]string{hidden}, len(c.Secrets))
 	c.Store = hiddenStore(c.Store)
+	if c.Origin.TLS.Key != "" {
+		c.Origin.TLS.Key = hidden
+	}
 	c.Admin.Tokens = slices.Clone(c.Admin.Tokens)
 	for i := range c.Admin.Tokens {
 		c.Admin.Tokens[i].Hash = [32]byte{}

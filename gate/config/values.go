@@ -111,12 +111,19 @@ func sameSocket(a, b string) bool {
 
 // originURL checks the address of a shop and returns it without a last slash.
 func originURL(s string) (string, error) {
+	if path, ok := strings.CutPrefix(s, "unix:"); ok {
+		path = "/" + strings.TrimLeft(path, "/")
+		if !strings.HasPrefix(s, "unix:/") || path == "/" || len(path) > maxSocketPath || strings.ContainsRune(path, 0) {
+			return "", fmt.Errorf("%q: want unix:/path, at most %d bytes of it", s, maxSocketPath)
+		}
+		return "unix:" + path, nil
+	}
 	scheme, rest, found := strings.Cut(s, "://")
 	if strings.Contains(s, "@") {
 		return "", errors.New("must carry no user name or password") // and neither must this message
 	}
 	if scheme = strings.ToLower(scheme); !found || scheme != "http" && scheme != "https" {
-		return "", fmt.Errorf("%q: want http://host:port or https://host:port", s)
+		return "", fmt.Errorf("%q: want http://host:port, https://host:port or unix:/path", s)
 	}
 	rest = strings.TrimSuffix(rest, "/")
 	if strings.ContainsAny(rest, `/?#\`) {
@@ -134,9 +141,15 @@ func originURL(s string) (string, error) {
 	return scheme + "://" + rest, nil
 }
 
+// maxSocketPath is what the kernel takes.
+const maxSocketPath = 107
+
 // reachesItself tells whether an origin is the gate's own listener.
 func reachesItself(origin, listen string) bool {
-	scheme, rest, _ := strings.Cut(origin, "://")
+	scheme, rest, found := strings.Cut(origin, "://")
+	if !found { // a socket of this machine
+		return false
+	}
 	host, port, _ := hostPort(rest)
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[scheme]

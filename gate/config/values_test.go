@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluicegate/sluice/gate/origin"
 	"github.com/sluicegate/sluice/gate/route"
 	"github.com/sluicegate/sluice/queue"
 	"github.com/sluicegate/sluice/queue/redis"
@@ -28,6 +29,16 @@ func good(t *testing.T, name string) *Config {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// text is a file beside the good ones.
+func text(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile("testdata/good/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 func equal(t *testing.T, what string, got, want any) {
@@ -54,8 +65,18 @@ func TestEveryKeyHasItsMeaning(t *testing.T) {
 		HTTPS: "auto", Headers: Headers{Via: true, Trace: true},
 		CORSOrigins: []string{"https://app.shop.example", "capacitor://localhost"},
 		Origin: Origin{
-			URLs:           []string{"http://127.0.0.1:3000", "http://127.0.0.1:3001"},
-			ConnectTimeout: 2 * time.Second, HeaderTimeout: 30 * time.Second, MaxConns: 1024,
+			URLs:    []string{"https://10.0.0.1:3443", "https://10.0.0.2:3443"},
+			Balance: origin.LeastConns, Host: "www.shop.example",
+			ConnectTimeout: 2 * time.Second, HeaderTimeout: 30 * time.Second, IdleTimeout: 5 * time.Minute, KeepAlive: 8 * time.Second,
+			MaxConns: 1024, Queue: Queue{1024, 250 * time.Millisecond}, Resolve: 10 * time.Second,
+			Failures: origin.Failures{Count: 3, Within: 30 * time.Second, Out: 5 * time.Second, MaxOut: time.Minute},
+			Check: &origin.Check{
+				Path: "/health", Method: "GET", Host: "health.shop.example", Low: 200, High: 399,
+				Interval: 5 * time.Second, Timeout: 2 * time.Second, Up: 2, Down: 3,
+			},
+			TLS: OriginTLS{
+				ServerName: "shop.internal", CA: text(t, "shop-ca.pem"), Cert: text(t, "gate.pem"), Key: text(t, "gate.key"),
+			},
 		},
 		Hosts: []string{"shop.example", "*.shop.example"},
 		Visitors: Visitors{
@@ -163,7 +184,9 @@ func TestValuesNeedNoQuotes(t *testing.T) {
 	c := good(t, "plain_values")
 	r := c.Rooms[0]
 	equal(t, "listen", c.Listen, "0.0.0.0:8080")
-	equal(t, "origin", c.Origin, Origin{[]string{"http://[::1]:3000"}, 2 * time.Second, 30 * time.Second, 64})
+	o := defaultOrigin()
+	o.URLs, o.MaxConns = []string{"http://[::1]:3000"}, 64
+	equal(t, "origin", c.Origin, o)
 	equal(t, "trusted_proxies", c.TrustedProxies, []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")})
 	equal(t, "log", c.Log, Log{slog.LevelDebug, "text"})
 	equal(t, "name", r.Name, "2026")
@@ -221,8 +244,13 @@ func TestAnOriginAloneIsEnough(t *testing.T) {
 		c.Secrets = nil
 		equal(t, name, plain(*c), plain{
 			Listen: ":8080", Admin: Admin{Listen: "127.0.0.1:9090"}, Store: "memory", OnStoreLoss: "hold", SecretGenerated: true, HTTPS: "auto",
-			Headers:  Headers{Via: true, Trace: true},
-			Origin:   Origin{[]string{"http://127.0.0.1:3000"}, 2 * time.Second, 30 * time.Second, 1024},
+			Headers: Headers{Via: true, Trace: true},
+			Origin: Origin{
+				URLs: []string{"http://127.0.0.1:3000"}, ConnectTimeout: 2 * time.Second, HeaderTimeout: 30 * time.Second,
+				IdleTimeout: 5 * time.Minute, KeepAlive: 8 * time.Second, MaxConns: 1024,
+				Queue: Queue{1024, 250 * time.Millisecond}, Resolve: 10 * time.Second,
+				Failures: origin.Failures{Count: 3, Within: 30 * time.Second, Out: 5 * time.Second, MaxOut: time.Minute},
+			},
 			Visitors: Visitors{Reserve: 20, HeaderTimeout: 10 * time.Second, MinRate: 500, PerAddress: PerAddress{IPv4: 32, IPv6: 64}},
 			Log:      Log{slog.LevelInfo, "json"}, Shutdown: Shutdown{5 * time.Second, 20 * time.Second},
 			Rooms: []Room{{Name: "default", Match: []route.Match{{Path: "/"}}, MatchCase: true, Settings: want, Page: Page{Status: 429, Entry: "/"}}},
@@ -285,7 +313,7 @@ func TestProblemsOfFlagsAndTheEnvironmentAreToldByName(t *testing.T) {
 			[]string{
 				`--listen: "8080" has no port; want host:port or :port, such as :8080`,
 				`--admin: "" has no port; want host:port or :port, such as :8080`,
-				`--origin: "shop": want http://host:port or https://host:port`,
+				`--origin: "shop": want http://host:port, https://host:port or unix:/path`,
 				`--store: host 1 has no name`,
 				`--rate: rate "0" lets nobody in: say mode: hold`,
 				`--max-active: 0 lets nobody in: say mode: hold`,

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ type Config struct {
 	IdleTimeout   time.Duration // 5m without a byte from the origin in mid-body; no limit in total
 	ClientTimeout time.Duration // 30s in which a visitor has to send or take some bytes
 	TunnelTimeout time.Duration // 1h without a byte in either direction
+	Host          string        // what the origin gets as Host; "": what the visitor sent, or else its own name
 	MaxTunnels    int           // 4096 upgraded connections
 	MaxBody       int64         // bytes of a request's body; 0 is no limit
 
@@ -136,6 +138,7 @@ func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) erro
 	if err := x.req.read(h); err != nil {
 		return err
 	}
+	x.req.host = p.c.Host
 	body, length := ctx.RequestBodyStream(), h.ContentLength()
 	empty := length == 0 || length < -1
 	if empty {
@@ -267,7 +270,7 @@ func (x *exchange) send(ctx *fasthttp.RequestCtx, r *Request, body io.Reader, wh
 		}
 	}
 	for late := false; ; now = time.Now() {
-		x.out = x.req.appendHead(x.out[:0], ctx, r, x.c.link.Server().Host(), false)
+		x.out = x.req.appendHead(x.out[:0], ctx, r, x.host(), false)
 		x.out = append(x.out, whole...)
 		var left trace
 		head, a, left, err = x.attempt(body, length, ctx.IsHead(), now)
@@ -302,6 +305,9 @@ func (x *exchange) send(ctx *fasthttp.RequestCtx, r *Request, body io.Reader, wh
 		}
 	}
 }
+
+// host is what the origin gets for a Host that the visitor did not send.
+func (x *exchange) host() string { return cmp.Or(x.p.c.Host, x.c.link.Server().Host()) }
 
 // connect takes over what the origins gave.
 func (x *exchange) connect(link *origin.Conn, err error) error {

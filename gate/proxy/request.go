@@ -46,6 +46,7 @@ type message struct {
 	traces int // how many traceparents there are
 	trace  int // the last one's index in fields
 	upgrWS bool
+	host   string // instead of the visitor's Host; "": that
 	// expects: the visitor sends the body when told to (Expect: 100-continue).
 	expects bool
 }
@@ -220,7 +221,12 @@ func (m *message) appendHead(b []byte, ctx *fasthttp.RequestCtx, r *Request, ori
 		case cookie:
 			b = appendCookie(b, raw[f.name:f.colon], raw[f.value:f.end])
 			continue
-		case host, length: // never, whatever Connection names
+		case host:
+			if m.host != "" {
+				b = line(b, "Host", m.host)
+				continue
+			}
+		case length: // never, whatever Connection names
 		default:
 			if m.opt.names && removes(m.fields, raw, raw[f.name:f.colon]) {
 				continue

@@ -195,7 +195,7 @@ func (x *exchange) forwardUpgrade(ctx *fasthttp.RequestCtx, r *Request, a *Answe
 	x.usedAt.Store(now.UnixNano())
 	x.c.writeWithin(now, p.c.HeaderTimeout)
 	x.waitUntil(now, p.c.HeaderTimeout)
-	x.out = x.req.appendHead(x.out[:0], ctx, r, x.c.link.Server().Host(), true)
+	x.out = x.req.appendHead(x.out[:0], ctx, r, x.host(), true)
 	if _, err := x.c.Write(x.out); err != nil {
 		return x.handshakeFailed(err)
 	}
