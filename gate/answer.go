@@ -202,6 +202,10 @@ func appendSeconds(b []byte, d, unit time.Duration) []byte {
 func (x *exchange) refuse(status int) {
 	x.outcome = metrics.Refuse
 	reason := "the request is malformed, or could be read in more than one way"
+	if x.why != "" {
+		reason += ": " + x.why
+		x.gate.log.Debug("a request was refused", "why", x.why, "peer", x.ctx.RemoteAddr())
+	}
 	switch status {
 	case fasthttp.StatusRequestEntityTooLarge:
 		reason = "the request's body is too large"

@@ -34,7 +34,8 @@ type exchange struct {
 	https                bool
 
 	outcome metrics.Outcome
-	own     bool // the answer is the gate's, not the origin's
+	why     string // what is wrong with a request that is refused, "": nothing more is known
+	own     bool   // the answer is the gate's, not the origin's
 	request proxy.Request
 	answer  proxy.Answer
 	visitor [16]byte

@@ -130,6 +130,7 @@ func (x *exchange) originFailed(err error) {
 	status := fasthttp.StatusBadGateway
 	switch {
 	case errors.Is(err, proxy.ErrRequest), errors.Is(err, proxy.ErrExpectation), errors.Is(err, proxy.ErrClientBody):
+		x.why = proxy.Reason(err)
 		x.refuse(malformed(err))
 		return
 	case errors.Is(err, proxy.ErrClient):

@@ -99,6 +99,7 @@ func (g *Gate) Expect(ctx *fasthttp.RequestCtx) (status int) {
 // decide is what a request meets, in this order. Every step that answers returns.
 func (g *Gate) decide(x *exchange) {
 	if err := proxy.Validate(x.ctx); err != nil {
+		x.why = proxy.Reason(err)
 		x.refuse(malformed(err)) // two parties could read it differently
 		return
 	}

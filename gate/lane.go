@@ -16,6 +16,7 @@ import (
 
 	"github.com/sluicegate/sluice/gate/door"
 	"github.com/sluicegate/sluice/gate/peer"
+	"github.com/sluicegate/sluice/gate/proxy"
 	"github.com/sluicegate/sluice/queue"
 )
 
@@ -68,13 +69,22 @@ func (l laneListener) Accept() (net.Conn, error) {
 	}
 	through := door.Of(conn)
 	if t, ok := conn.(*tls.Conn); ok {
-		return laneTLSConn{&laneConn{Conn: conn, server: l.server, door: through, overTLS: true}, t}, nil
+		return laneTLSConn{&laneConn{Conn: l.strict(conn, through), server: l.server, door: through, overTLS: true}, t}, nil
 	}
 	beneath := conn
 	if through != nil {
 		beneath = through.Conn
 	}
-	return &laneConn{Conn: &lateConn{Conn: conn}, server: l.server, door: through, overTLS: peer.Encrypted(beneath)}, nil
+	return &laneConn{Conn: l.strict(&lateConn{Conn: conn}, through), server: l.server, door: through, overTLS: peer.Encrypted(beneath)}, nil
+}
+
+// strict makes a connection that hands out requests as a whole; the door is told, and
+// the deadline moved, when the first byte of one has come.
+func (l laneListener) strict(conn net.Conn, through *door.Conn) net.Conn {
+	return proxy.Strict(conn, func() {
+		through.Reading()
+		_ = conn.SetReadDeadline(time.Now().Add(l.server.http.ReadTimeout))
+	})
 }
 
 // lane returns the lane of a connection that the server talks of, nil for none.

@@ -44,11 +44,12 @@ func TestHostsThatTheSiteDoesNotHaveAreRefused(t *testing.T) {
 	const room = "  - {name: hosted, match: [{host: sale.example, path: /}], rate: none, mode: hold}\n"
 	open := openTestGateOf(t, testConfig+room, nil)
 	listed := openTestGateOf(t, testConfig+room+"hosts: [Shop.Example, \"*.cdn.example\", \"[2001:db8::1]\"]\n", nil)
-	const forwarded, waits, misdirected = 502, 429, 421 // the origin answers nobody
+	const forwarded, waits, misdirected, malformed = 502, 429, 421, 400 // the origin answers nobody
 	for host, want := range map[string]int{
 		"shop.example": forwarded, "SHOP.example:8443": forwarded, "shop.example.": forwarded, "a.b.cdn.example": forwarded, "[2001:DB8::1]:80": forwarded,
 		"sale.example": waits, "sale.example.:80": waits,
-		"cdn.example": misdirected, "www.shop.example": misdirected, "10.0.0.7": misdirected, "shop.example..": misdirected, "[2001:db8:0::1]": misdirected, "shop.example:x": misdirected,
+		"cdn.example": misdirected, "www.shop.example": misdirected, "10.0.0.7": misdirected, "[2001:db8:0::1]": misdirected,
+		"shop.example..": malformed, "shop.example:x": malformed,
 	} {
 		request := "GET /page HTTP/1.1\r\nHost: " + host + "\r\n\r\n"
 		r := listed.do(t, request)

@@ -103,6 +103,9 @@ func gateTo(t testing.TB, addr string, bare bool) string {
 		t.Fatal(err)
 	}
 	var serving sync.WaitGroup
+	if !bare {
+		ln = strictListener{ln}
+	}
 	serving.Go(func() { s.Serve(ln) })
 	t.Cleanup(func() { s.Shutdown(); serving.Wait() })
 	return ln.Addr().String()
@@ -179,6 +182,16 @@ func BenchmarkHeader(b *testing.B) {
 	h.CopyTo(&ctx.Request.Header)
 	r := Request{Client: netip.AddrFrom4([4]byte{203, 0, 113, 7}), Proto: "http", Room: "drop", Visitor: "0123456789abcdef",
 		ID: requestName, Via: true, Trace: true}
+	b.Run("strict", func(b *testing.B) {
+		raw := []byte(visit)
+		b.ReportAllocs()
+		for b.Loop() {
+			h := requestHead{meaning: meaning{length: lengthNone}}
+			if done, err := h.read(raw); !done || err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	b.Run("request", func(b *testing.B) {
 		var m message
 		var out []byte

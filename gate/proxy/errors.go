@@ -43,14 +43,14 @@ func Kind(err error) string {
 	switch {
 	case err == nil:
 		return ""
+	case errors.Is(err, ErrClientBody): // whatever was wrong with it
+		return "client_body"
 	case errors.Is(err, ErrRequest):
 		return "request"
 	case errors.Is(err, ErrExpectation):
 		return "expectation"
 	case errors.Is(err, ErrTooLarge):
 		return "too_large"
-	case errors.Is(err, ErrClientBody):
-		return "client_body"
 	case errors.Is(err, ErrBusy):
 		return "busy"
 	case errors.Is(err, ErrConnect):

@@ -63,8 +63,6 @@ type exchange struct {
 	// the visitor's side while the body streams
 	client  net.Conn
 	bw      *bufio.Writer // while WriteTo runs
-	overTLS bool
-	last    bool // the visitor's connection has to close
 	use     func(Tag)
 	tag     Tag
 	usedAt  atomic.Int64 // Unix nanoseconds
@@ -260,7 +258,7 @@ func (x *exchange) keep(ctx *fasthttp.RequestCtx, b []byte, n *answer, a *Answer
 	for i := range x.fields {
 		f := &x.fields[i]
 		switch f.kind {
-		case hop, connection, upgrade, ours:
+		case hop, connection, upgrade, http2, ours:
 			continue
 		case encoding:
 			if !x.chunks {
@@ -755,7 +753,7 @@ func (x *exchange) copyUp(src io.Reader, n int) (err error, source bool) {
 			// What came with a broken chunk is not passed on.
 			return err, true
 		}
-		if end && n < 0 && !x.atEnd(src) {
+		if end && n < 0 && !isWhole(x.client) {
 			return io.ErrUnexpectedEOF, true
 		}
 		end = end || total == int64(n)
@@ -782,23 +780,11 @@ func (x *exchange) copyUp(src io.Reader, n int) (err error, source bool) {
 	}
 }
 
-// atEnd tells a chunked body's end from the connection's. fasthttp answers
-// io.EOF to both when the visitor is cut off between two chunks. Once the body
-// has ended it says so again without reading, though; otherwise it reads, which
-// cannot succeed any more.
-func (x *exchange) atEnd(src io.Reader) bool {
-	var one [1]byte
-	x.client.SetReadDeadline(past)
-	if _, err := src.Read(one[:]); err != io.EOF {
-		return false
-	}
-	if !x.overTLS {
-		return true
-	}
-	// TLS repeats a proper end of the connection whatever the deadline.
-	n, err := x.client.Read(one[:])
-	x.last = x.last || n > 0 // a byte of the next request: it cannot be served
-	return err != io.EOF
+// isWhole tells a chunked body's end from the connection's: fasthttp answers io.EOF
+// to both.
+func isWhole(client net.Conn) bool {
+	v := strictOf(client)
+	return v != nil && v.whole()
 }
 
 // chunk frames the n bytes that stand in buf behind uploadRoom.

@@ -176,7 +176,7 @@ func TestWhatElseIsExpected(t *testing.T) {
 		g := start(t, func(int, *peerConn) { t.Error("the origin was called") })
 		c := g.dial()
 		c.send("POST / HTTP/9.9\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 35\r\n\r\n")
-		c.wantRest("HTTP/1.1 400 Bad Request\r\nContent-Length: 7\r\nConnection: close\r\n\r\nrequest")
+		c.wantRest("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 11\r\nConnection: close\r\n\r\nBad Request")
 	})
 	t.Run("nothing where there is no body", func(t *testing.T) {
 		g := start(t, func(_ int, c *peerConn) {

@@ -14,6 +14,7 @@ const (
 	hop                    // of this hop only: dropped
 	connection             // dropped, and so is what it names
 	upgrade
+	http2 // HTTP2-Settings, of an upgrade that is not taken part in
 	length
 	encoding // Transfer-Encoding
 	host
@@ -81,52 +82,62 @@ func scan(fields []field, b []byte, from int, strict bool) ([]field, error) {
 		if i < 0 {
 			return fields, errLine
 		}
-		end, next := at+i, at+i+1
-		switch {
-		case end > at && b[end-1] == '\r':
-			end--
-		case strict:
-			return fields, errBareLF
+		f, err := scanLine(b, at, at+i, strict)
+		if err != nil {
+			return fields, err
 		}
-		if end == at {
-			if next != len(b) {
+		at += i + 1
+		if f.name == f.colon {
+			if at != len(b) {
 				return fields, errLine
 			}
 			return fields, nil
 		}
-		if b[at] == ' ' || b[at] == '\t' {
-			return fields, errFold
-		}
-		colon := at
-		for colon < end && token[b[colon]] {
-			colon++
-		}
-		if colon == end {
-			return fields, errLine
-		}
-		if b[colon] != ':' {
-			return fields, errName
-		}
-		if colon == at {
-			return fields, errLine
-		}
-		f := field{name: at, colon: colon, value: colon + 1, end: end}
-		for f.value < f.end && (b[f.value] == ' ' || b[f.value] == '\t') {
-			f.value++
-		}
-		for f.end > f.value && (b[f.end-1] == ' ' || b[f.end-1] == '\t') {
-			f.end--
-		}
-		if !isText(b[f.value:f.end]) {
-			return fields, errValue
-		}
 		if len(fields) == maxFields {
 			return fields, errTooManyF
 		}
-		f.kind = kindOf(b[at:colon])
 		fields = append(fields, f)
-		at = next
 	}
+}
+
+// scanLine takes the line apart that begins at at and whose LF is at lf. A field
+// without a name is the blank line.
+func scanLine(b []byte, at, lf int, strict bool) (field, error) {
+	end := lf
+	switch {
+	case end > at && b[end-1] == '\r':
+		end--
+	case strict:
+		return field{}, errBareLF
+	}
+	if end == at {
+		return field{name: at, colon: at}, nil
+	}
+	if b[at] == ' ' || b[at] == '\t' {
+		return field{}, errFold
+	}
+	colon := at
+	for colon < end && token[b[colon]] {
+		colon++
+	}
+	if colon == end || colon == at && b[colon] == ':' {
+		return field{}, errLine
+	}
+	if b[colon] != ':' {
+		return field{}, errName
+	}
+	f := field{name: at, colon: colon, value: colon + 1, end: end}
+	for f.value < f.end && (b[f.value] == ' ' || b[f.value] == '\t') {
+		f.value++
+	}
+	for f.end > f.value && (b[f.end-1] == ' ' || b[f.end-1] == '\t') {
+		f.end--
+	}
+	if !isText(b[f.value:f.end]) {
+		return field{}, errValue
+	}
+	f.kind = kindOf(b[at:colon])
+	return f, nil
 }
 
 // isText reports whether b has no control character but tabs. Eight bytes are
@@ -245,7 +256,7 @@ func kindOf(name []byte) kind {
 			return host
 		}
 		if is(name, "http2-settings") {
-			return hop
+			return http2
 		}
 	case 'k':
 		if is(name, "keep-alive") {

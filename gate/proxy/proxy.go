@@ -135,6 +135,9 @@ func (p *Proxy) Forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) error {
 
 func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) error {
 	p, h := x.p, &ctx.Request.Header
+	if v := strictOf(ctx.Conn()); v != nil && v.refused != nil {
+		return v.refused
+	}
 	if err := x.req.read(h); err != nil {
 		return err
 	}
@@ -156,7 +159,7 @@ func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) erro
 		return err
 	}
 	x.asks = x.req.holdsBack(ctx)
-	x.client, x.overTLS, x.use, x.tag = ctx.Conn(), ctx.IsTLS(), r.Use, r.Tag
+	x.client, x.use, x.tag = ctx.Conn(), r.Use, r.Tag
 	head, got, err := x.send(ctx, r, body, whole, length)
 	if err == errContinue {
 		a.Continue, a.begun = true, x
@@ -219,9 +222,6 @@ func (x *exchange) hand(ctx *fasthttp.RequestCtx, head []byte, got *answer, a *A
 	}
 	if early {
 		x.reuse = false
-	}
-	if !early && x.last {
-		ctx.SetConnectionClose()
 	}
 	c := x.c
 	x.chunks = ctx.Request.Header.IsHTTP11() && (x.framing == chunked || x.framing == untilClose)

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"fmt"
 	"net/netip"
 
 	"github.com/valyala/fasthttp"
@@ -56,115 +55,79 @@ type message struct {
 // and closes on an error, which wraps ErrRequest; Forward checks again.
 //
 // fasthttp takes bare LF, folded lines, blanks in names, HTTP/9.9, CONNECT, a
-// user in Host, and a length beside a transfer coding. So the raw lines are
-// read again here, strictly, and both readings have to agree.
+// user in Host, and a length beside a transfer coding. On a Strict connection they
+// never reach it, and what is left to do is to compare its reading with the strict
+// one; elsewhere the raw lines are read again here.
 func Validate(ctx *fasthttp.RequestCtx) error {
+	if v := strictOf(ctx.Conn()); v != nil {
+		return v.agrees(&ctx.Request.Header)
+	}
 	x := exchanges.Get().(*exchange)
 	err := x.req.read(&ctx.Request.Header)
 	exchanges.Put(x)
 	return err
 }
 
-func refuse(why string) error { return fmt.Errorf("%w: %s", ErrRequest, why) }
-
 func (m *message) read(h *fasthttp.RequestHeader) error {
 	*m = message{fields: m.fields[:0], hostAt: -1}
 
 	method, proto, target := h.Method(), h.Protocol(), h.RequestURI()
-	http10 := string(proto) == "HTTP/1.0"
-	if !http10 && string(proto) != "HTTP/1.1" {
-		return refuse("version")
+	means := meaning{http10: string(proto) == "HTTP/1.0", length: lengthNone}
+	if !means.http10 && string(proto) != "HTTP/1.1" {
+		return errVersion
 	}
 	for _, c := range method {
 		if !token[c] {
-			return refuse("method")
+			return errMethod
 		}
 	}
 	if string(method) == "CONNECT" {
-		return refuse("CONNECT")
+		return errConnect
 	}
 	if len(target) == 0 || target[0] != '/' && !(string(target) == "*" && string(method) == "OPTIONS") {
-		return refuse("target is not a path")
+		return errForm
 	}
-	for _, c := range target {
-		if c <= ' ' || c == 0x7f {
-			return refuse("character in target")
-		}
+	if err := checkTarget(target); err != nil {
+		return err
 	}
 
 	raw := h.RawHeaders()
 	var err error
 	if len(raw) > 0 {
 		if m.fields, err = scan(m.fields, raw, 0, true); err != nil {
-			return fmt.Errorf("%w: header: %w", ErrRequest, err)
+			return refusal(err.Error())
 		}
 	}
-	lengths, codings, want := 0, 0, -2
 	for i := range m.fields {
 		f := &m.fields[i]
 		value := raw[f.value:f.end]
+		if err := means.take(f.kind, value); err != nil {
+			return err
+		}
 		switch f.kind {
 		case connection:
 			m.opt.read(value)
 		case upgrade:
 			m.upgrWS = isFold(value, "websocket")
 		case host:
-			if m.hostAt >= 0 {
-				return refuse("two Hosts")
-			}
 			m.hostAt = i
-			if !isHost(value) || !bytes.Equal(value, h.Host()) {
-				return refuse("Host")
-			}
-		case expect:
-			if http10 {
-				continue // nothing that HTTP/1.0 knows
-			}
-			if !isFold(value, "100-continue") {
-				return fmt.Errorf("%w: %.40q", ErrExpectation, value)
-			}
-			m.expects = true
 		case traceParent:
 			m.traces++
 			m.trace = i
-		case length:
-			lengths++
-			n, ok := number(value)
-			if !ok {
-				return refuse("Content-Length")
-			}
-			want = n
-		case encoding:
-			codings++
-			want = -1
-			if !isFold(value, "chunked") {
-				return refuse("Transfer-Encoding")
-			}
 		}
 	}
-	if lengths > 1 || codings > 1 || lengths+codings > 1 || codings > 0 && http10 {
-		return refuse("two lengths")
+	if err := means.check(); err != nil {
+		return err
 	}
-	if m.hostAt < 0 && !http10 {
-		return refuse("no Host")
-	}
+	m.expects = means.expects
 	// fasthttp turns "none" into 0 for methods that usually have a body.
-	if got := h.ContentLength(); got != want && !(want == -2 && got == 0) {
-		return refuse("length read in two ways")
+	if got := h.ContentLength(); got != means.length && !(means.length == lengthNone && got == 0) {
+		return errTwoWays
 	}
-	return nil
-}
-
-// isHost takes what a Host may hold: a name, an address, a port. No user, no
-// path, no blanks, nothing encoded.
-func isHost(b []byte) bool {
-	for _, c := range b {
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
-			c == '.' || c == '-' || c == '_' || c == ':' || c == '[' || c == ']') {
-			return false
-		}
+	if !bytes.Equal(means.host, h.Host()) {
+		return errTwoWays
 	}
-	return len(b) > 0
+	return means.expectation()
 }
 
 // number reads a length: digits only, below 2^62.
@@ -200,7 +163,7 @@ func (m *message) appendHead(b []byte, ctx *fasthttp.RequestCtx, r *Request, ori
 	for i := range m.fields {
 		f := &m.fields[i]
 		switch f.kind {
-		case hop, connection, upgrade, encoding, expect, session, ours, elsewhere, forwardedFor, requestID:
+		case hop, connection, upgrade, http2, encoding, expect, session, ours, elsewhere, forwardedFor, requestID:
 			continue
 		case forwardedHost:
 			toldHost = raw[f.value:f.end]

@@ -221,14 +221,20 @@ func TestACutOrMalformedBodyNeverLooksWholeToTheOrigin(t *testing.T) {
 				body string
 				err  error
 			}
-			ended := make(chan end, 1)
+			ended, begun := make(chan end, 1), make(chan bool, 1)
 			g := start(t, func(_ int, c *peerConn) {
 				c.head()
+				begun <- true
 				body, err := c.rest()
 				ended <- end{body, err}
 			})
 			c := g.dial()
-			c.send(tc.request)
+			head, body, _ := strings.Cut(tc.request, "\r\n\r\n")
+			c.send(head + "\r\n\r\n")
+			if strings.Contains(head, "chunked") {
+				wait(t, begun, "request") // else it is refused before that
+			}
+			c.send(body)
 			if tc.cut {
 				c.Conn.(*net.TCPConn).CloseWrite()
 			}

@@ -101,7 +101,7 @@ func start(t testing.TB, serve func(n int, c *peerConn), options ...any) *rig {
 	}
 	g.addr = ln.Addr().String()
 	var serving sync.WaitGroup
-	serving.Go(func() { g.server.Serve(ln) })
+	serving.Go(func() { g.server.Serve(strictListener{ln}) })
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
@@ -118,6 +118,17 @@ func start(t testing.TB, serve func(n int, c *peerConn), options ...any) *rig {
 		served.Wait()
 	})
 	return g
+}
+
+// strictListener takes connections as the gate does.
+type strictListener struct{ net.Listener }
+
+func (l strictListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return Strict(c, nil), nil
 }
 
 func (g *rig) handle(ctx *fasthttp.RequestCtx) {

@@ -168,8 +168,16 @@ func linger(ctx *fasthttp.RequestCtx, hijacked net.Conn) {
 	if err != nil || !ok || half.CloseWrite() != nil {
 		return
 	}
+	if v := strictOf(nc); v != nil {
+		v.raw()
+	}
+	drain(nc, hijacked)
+}
+
+// drain throws away for a moment what comes.
+func drain(nc net.Conn, from io.Reader) {
 	nc.SetReadDeadline(time.Now().Add(lingerTime))
-	io.CopyN(io.Discard, hijacked, lingerBytes)
+	io.CopyN(io.Discard, from, lingerBytes)
 }
 
 // SetDate says when an answer of the gate's own was made, with the date as HTTP

@@ -216,6 +216,9 @@ func (x *exchange) forwardUpgrade(ctx *fasthttp.RequestCtx, r *Request, a *Answe
 
 	done = true
 	a.Upgraded = true
+	if v := strictOf(ctx.Conn()); v != nil {
+		v.raw()
+	}
 	p.tunnels.mu.Lock() // Shutdown may be looking
 	t.c, x.c = x.c, nil
 	p.tunnels.mu.Unlock()

@@ -129,12 +129,12 @@ func waitTunnels(g *rig, n int) {
 
 func TestOtherUpgradesAreNotForwarded(t *testing.T) {
 	for name, head := range map[string]string{
-		"h2c":                         "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n",
-		"websocket, not in a list":    "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket, h2c\r\n",
+		"TLS":                         "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: TLS/1.2\r\n",
+		"websocket, not in a list":    "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket, TLS/1.2\r\n",
 		"websocket without upgrade":   "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n",
 		"websocket with POST":         "POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
 		"websocket with HTTP/1.0":     "GET / HTTP/1.0\r\nHost: a\r\nConnection: Upgrade, keep-alive\r\nUpgrade: websocket\r\n",
-		"websocket of another friend": "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n",
+		"websocket of another friend": "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: TLS/1.2\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			seen := make(chan string, 1)
