@@ -90,12 +90,13 @@ rooms: [{name: drop, match: [{path: /drop}], rate: 10/s, mode: hold}]
 		t.Fatal(err)
 	}
 	f.addr = l.Addr().String()
+	var upon []func(net.Listener) net.Listener
 	if c.ProxyProtocol {
-		l = f.Proxied(l)
+		upon = append(upon, f.Proxied)
 	}
 	server := NewServer(f.Gate, door.Limits{Conns: 100})
 	running.Go(func() {
-		if err := server.Serve(l); err != nil {
+		if err := server.Serve(l, upon...); err != nil {
 			t.Error(err)
 		}
 	})

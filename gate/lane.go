@@ -71,11 +71,7 @@ func (l laneListener) Accept() (net.Conn, error) {
 	if t, ok := conn.(*tls.Conn); ok {
 		return laneTLSConn{&laneConn{Conn: l.strict(conn, through), server: l.server, door: through, overTLS: true}, t}, nil
 	}
-	beneath := conn
-	if through != nil {
-		beneath = through.Conn
-	}
-	return &laneConn{Conn: l.strict(&lateConn{Conn: conn}, through), server: l.server, door: through, overTLS: peer.Encrypted(beneath)}, nil
+	return &laneConn{Conn: l.strict(&lateConn{Conn: conn}, through), server: l.server, door: through, overTLS: peer.Encrypted(conn)}, nil
 }
 
 // strict makes a connection that hands out requests as a whole; the door is told, and
