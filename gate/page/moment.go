@@ -16,11 +16,14 @@ const (
 	momentUnsure                    // origin did not answer something that must not be repeated
 	momentRefused                   // not a request we take
 	momentMissing                   // nothing there
+	momentLarge                     // a body that is too large
+	momentLong                      // an address that is too long
+	momentCrammed                   // header fields that are too many or too long: cookies, mostly
 	numMoments
 )
 
 var momentNames = [numMoments]string{
-	"waiting", "next", "unknown", "full", "closed", "kept", "unavailable", "unsure", "refused", "missing",
+	"waiting", "next", "unknown", "full", "closed", "kept", "unavailable", "unsure", "refused", "missing", "large", "long", "crammed",
 }
 
 func (m moment) inLine() bool { return m <= momentUnknown || m == momentKept }
@@ -65,8 +68,15 @@ func (v *View) moment() (m moment, flag int) {
 		}
 		return momentUnavailable, 0
 	case BadRequest:
-		if v.Status == 404 {
+		switch v.Status {
+		case 404:
 			return momentMissing, 0
+		case 413:
+			return momentLarge, 0
+		case 414:
+			return momentLong, 0
+		case 431:
+			return momentCrammed, 0
 		}
 		return momentRefused, 0
 	}

@@ -34,6 +34,9 @@ var views = map[string]View{
 	"unavailable, form": {State: Unavailable, Status: 502, HasPlace: true, Next: "/cart"},
 	"refused":           {State: BadRequest, Status: 400},
 	"missing":           {State: BadRequest, Status: 404},
+	"large":             {State: BadRequest, Status: 413},
+	"long":              {State: BadRequest, Status: 414},
+	"crammed":           {State: BadRequest, Status: 431},
 }
 
 func newPage(t testing.TB, c Config) *Page {
@@ -199,6 +202,9 @@ func TestThePageSaysWhatIsKnownAndNothingElse(t *testing.T) {
 		{"unavailable, form", 0, []string{"We can’t tell whether", `href="/cart"`}, []string{"http-equiv", "<script"}},
 		{"refused", 0, []string{"We can’t take this request", ">400<"}, []string{"http-equiv", "<script"}},
 		{"missing", 0, []string{"Page not found", ">404<"}, []string{"http-equiv", "<script"}},
+		{"large", 0, []string{"too much to send", ">413<"}, []string{"http-equiv", "<script"}},
+		{"long", 0, []string{"address is too long", ">414<"}, []string{"http-equiv", "<script"}},
+		{"crammed", 0, []string{"delete the cookies", ">431<"}, []string{"http-equiv", "<script"}},
 	} {
 		t.Run(fmt.Sprint(tc.view, "/", words[tc.lang].Lang), func(t *testing.T) {
 			v := views[tc.view]

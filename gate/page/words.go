@@ -88,6 +88,9 @@ var words = [numLangs]Words{
 			"unsure":      "The site isn’t answering",
 			"refused":     "We can’t take this request",
 			"missing":     "Page not found",
+			"large":       "That’s too much to send",
+			"long":        "This address is too long",
+			"crammed":     "Your browser sends too much along",
 		},
 		Lead: map[string]string{
 			"waiting":     "Keep this page open. When it’s your turn, you’ll be let in automatically.",
@@ -103,6 +106,9 @@ var words = [numLangs]Words{
 			"unsure":      "We can’t tell whether what you sent has arrived. Please check before you send it again.",
 			"refused":     "Something about it isn’t right. Please check the address and try again.",
 			"missing":     "There’s nothing at this address.",
+			"large":       "What you sent is larger than this site takes, so it was not passed on. Please send less, such as a smaller file.",
+			"long":        "It may have been put together wrongly. Please go back to the site’s start page and try from there.",
+			"crammed":     "Most likely this site has left too many cookies in your browser. Please delete the cookies of this site and try again.",
 		},
 		LeadWithPass: "You still have access. We’ll try again automatically, and there’s nothing you need to do.",
 
@@ -169,6 +175,9 @@ var words = [numLangs]Words{
 			"unsure":      "사이트가 응답하지 않습니다",
 			"refused":     "요청을 처리할 수 없습니다",
 			"missing":     "페이지를 찾을 수 없습니다",
+			"large":       "보내신 내용이 너무 큽니다",
+			"long":        "주소가 너무 깁니다",
+			"crammed":     "브라우저가 함께 보내는 정보가 너무 많습니다",
 		},
 		Lead: map[string]string{
 			"waiting":     "이 페이지를 열어 두세요. 순서가 되면 자동으로 입장합니다.",
@@ -184,6 +193,9 @@ var words = [numLangs]Words{
 			"unsure":      "보내신 내용이 전달되었는지 확인할 수 없습니다. 다시 보내시기 전에 처리 여부를 먼저 확인해 주세요.",
 			"refused":     "요청이 올바르지 않습니다. 주소를 확인하신 후 다시 시도해 주세요.",
 			"missing":     "이 주소에는 페이지가 없습니다.",
+			"large":       "이 사이트에서 받을 수 있는 크기를 넘어 전달되지 않았습니다. 더 작은 파일처럼 크기를 줄여서 다시 보내 주세요.",
+			"long":        "주소가 잘못 만들어졌을 수 있습니다. 사이트의 첫 페이지로 돌아가 다시 시도해 주세요.",
+			"crammed":     "이 사이트의 쿠키가 브라우저에 너무 많이 쌓였을 수 있습니다. 이 사이트의 쿠키를 삭제한 뒤 다시 시도해 주세요.",
 		},
 		LeadWithPass: "입장 상태는 그대로 유지됩니다. 잠시 후 자동으로 다시 시도하니 이대로 기다려 주세요.",
 
@@ -251,6 +263,9 @@ var words = [numLangs]Words{
 			"unsure":      "サイトが応答していません",
 			"refused":     "リクエストを処理できません",
 			"missing":     "ページが見つかりません",
+			"large":       "送信された内容が大きすぎます",
+			"long":        "アドレスが長すぎます",
+			"crammed":     "ブラウザーが送る情報が多すぎます",
 		},
 		Lead: map[string]string{
 			"waiting":     "このページを開いたままお待ちください。順番になりましたら、自動的に移動します。",
@@ -266,6 +281,9 @@ var words = [numLangs]Words{
 			"unsure":      "送信された内容が届いたかどうかを確認できません。再度送信される前に、処理状況をご確認ください。",
 			"refused":     "リクエストが正しくありません。アドレスをご確認のうえ、もう一度お試しください。",
 			"missing":     "このアドレスにはページがありません。",
+			"large":       "このサイトで受け取れる大きさを超えているため、送信されませんでした。小さいファイルにするなど、内容を減らしてお試しください。",
+			"long":        "アドレスが正しく作られていない可能性があります。サイトのトップページに戻って、もう一度お試しください。",
+			"crammed":     "このサイトの Cookie がブラウザーにたまりすぎている可能性があります。このサイトの Cookie を削除して、もう一度お試しください。",
 		},
 		LeadWithPass: "ご入場の状態はそのまま保たれています。自動的に再接続しますので、このままお待ちください。",
 
