@@ -211,6 +211,8 @@ func (x *exchange) refuse(status int) {
 		reason = "the request's body is too large"
 	case fasthttp.StatusExpectationFailed:
 		reason = "the request expects what is not known here; 100-continue is"
+	case fasthttp.StatusRequestTimeout:
+		reason = "the request came too slowly"
 	}
 	x.say(status, page.BadRequest, reason)
 	x.ctx.SetConnectionClose()

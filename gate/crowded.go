@@ -38,17 +38,17 @@ func (x *exchange) retryAfter(seconds int) {
 }
 
 // closeCrowded makes an answer the last one on its connection where others need it more.
+// A proxy, too, opens another when it needs one.
 func (x *exchange) closeCrowded() {
 	if x.door.Level() > door.Calm && !x.isFavoured() {
 		x.ctx.SetConnectionClose()
 	}
 }
 
-// isFavoured tells whether the connection is a visitor's who was let in, or a trusted
-// proxy's. It is asked where it matters only: outside of their rooms nobody's passes
-// are looked at otherwise.
+// isFavoured tells whether the visitor was let in, as their connection or the request
+// shows. Outside of their rooms nobody's passes are looked at otherwise.
 func (x *exchange) isFavoured() bool {
-	return x.door.Favoured() || x.showsPass()
+	return x.door.Favoured() && !x.trusted || x.showsPass()
 }
 
 // showsPass tells whether the request brings a valid pass for any room.
@@ -57,8 +57,11 @@ func (x *exchange) showsPass() bool {
 		x.door.Favour(uint64(x.hand.ID))
 		return true
 	}
+	if x.fields.cookie == 0 && !x.fields.hasToken {
+		return false
+	}
 	for _, r := range x.site.rooms {
-		if r == x.room {
+		if r == x.room { // it would be in hand
 			continue
 		}
 		if id, ok := x.passFor(r); ok {

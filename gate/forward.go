@@ -26,6 +26,7 @@ func (x *exchange) forward(outcome metrics.Outcome) {
 	if x.https {
 		r.Proto = "https"
 	}
+	r.Common = outcome == metrics.Ungated && !x.isFavoured()
 	if x.trusted {
 		r.ForwardedFor = x.forwardedFor()
 	}
@@ -129,6 +130,10 @@ const statusLeft = 499
 func (x *exchange) originFailed(err error) {
 	status := fasthttp.StatusBadGateway
 	switch {
+	case errors.Is(err, proxy.ErrClientBody) && errors.Is(err, proxy.ErrSlow):
+		x.gate.metrics.Refused(metrics.RefusedBody)
+		x.refuse(fasthttp.StatusRequestTimeout)
+		return
 	case errors.Is(err, proxy.ErrRequest), errors.Is(err, proxy.ErrExpectation), errors.Is(err, proxy.ErrClientBody):
 		x.why = proxy.Reason(err)
 		x.refuse(malformed(err))

@@ -38,11 +38,8 @@ func NewServer(g *Gate, limits door.Limits) *Server {
 	s := &Server{gate: g, door: door.New(limits, g.metrics, g.answerHeld)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.http = fasthttp.Server{
-		Handler: g.Handle,
-		ExpectHandler: func(ctx *fasthttp.RequestCtx) int {
-			doorOf(ctx.Conn()).Begin()
-			return g.Expect(ctx)
-		},
+		Handler:       g.Handle,
+		ExpectHandler: g.Expect,
 		// The door counts, and a worker may be a moment behind with its last connection:
 		// beyond this fasthttp answers 503 in its own words.
 		Concurrency:     2*limits.Conns + 1024,

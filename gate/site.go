@@ -18,6 +18,7 @@ import (
 	"github.com/sluicegate/sluice/gate/proxy"
 	"github.com/sluicegate/sluice/gate/route"
 	"github.com/sluicegate/sluice/gate/token"
+	"github.com/sluicegate/sluice/metrics"
 	"github.com/sluicegate/sluice/queue"
 )
 
@@ -32,11 +33,18 @@ type site struct {
 	trust   *peer.Trust
 	origin  config.Origin
 	headers config.Headers
+	pace    pace
 	proxy   *proxy.Proxy
 	secure  bool         // visitors use https whatever the hop says
 	origins []string     // whose scripts may use gated paths
 	hosts   *route.Hosts // that the site has; nil: any
 	plain   *page.Page
+}
+
+// pace is how slow a visitor may be with a body.
+type pace struct {
+	whole   time.Duration
+	minRate int
 }
 
 // room is one room as requests see it.
@@ -89,8 +97,8 @@ func (g *Gate) newSite(c *config.Config) (*site, error) {
 		return nil, err
 	}
 	s.trust = peer.NewTrust(c.TrustedProxies)
-	s.origin, s.headers = c.Origin, c.Headers
-	if old := g.site.Load(); old != nil && reflect.DeepEqual(old.origin, s.origin) {
+	s.origin, s.headers, s.pace = c.Origin, c.Headers, pace{c.Visitors.BodyTimeout, c.Visitors.MinRate}
+	if old := g.site.Load(); old != nil && reflect.DeepEqual(old.origin, s.origin) && old.pace == s.pace {
 		s.proxy = old.proxy // its connections and tunnels live on
 		return s, nil
 	}
@@ -107,9 +115,18 @@ func (g *Gate) newSite(c *config.Config) (*site, error) {
 			Failures: o.Failures, Check: o.Check, Log: g.log,
 		},
 		HeaderTimeout: o.HeaderTimeout, IdleTimeout: o.IdleTimeout, Host: o.Host,
-		Failed: func(err error) { g.metrics.OriginError(proxy.Kind(err)) },
+		BodyTimeout: c.Visitors.BodyTimeout, MinRate: c.Visitors.MinRate,
+		Failed: g.failedLate,
 	})
 	return s, err
+}
+
+// failedLate is told what broke after an answer had begun.
+func (g *Gate) failedLate(err error) {
+	if errors.Is(err, proxy.ErrSlow) {
+		g.metrics.Refused(metrics.RefusedSlowReader)
+	}
+	g.metrics.OriginError(proxy.Kind(err))
 }
 
 // newHosts gathers the hosts of a site: those listed and those that rooms name.

@@ -19,6 +19,9 @@ type Round struct {
 	// Safe says that the request may be sent again to another server: then it may
 	// be the one that finds out whether a server that failed is back.
 	Safe bool
+	// Common says that the request is nobody's who was let in. The last eighth of a
+	// server's connections is not for it.
+	Common bool
 
 	tried [maxTries]*Server
 	n     int

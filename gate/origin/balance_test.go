@@ -226,6 +226,47 @@ func TestWhoWaitsForAConnection(t *testing.T) {
 	})
 }
 
+func TestTheLastConnectionsAreForVisitorsWhoWereLetIn(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.up(a)
+		g := w.open(Config{URLs: urls(a), MaxConns: 16})
+		var common []*Conn
+		for range 14 {
+			c, err := g.Take(time.Now(), &Round{Common: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			common = append(common, c)
+		}
+		if _, err := g.Take(time.Now(), &Round{Common: true}); !errors.Is(err, ErrBusy) {
+			t.Errorf("the reserve is given away: %v", err)
+		}
+		for range 2 {
+			c, err := g.Take(time.Now(), new(Round))
+			if err != nil {
+				t.Fatalf("a visitor who was let in gets none: %v", err)
+			}
+			defer c.Drop()
+		}
+		time.AfterFunc(100*time.Millisecond, func() { common[0].Keep(time.Now()) })
+		c, err := g.Take(time.Now(), &Round{Common: true})
+		if err != nil {
+			t.Fatalf("a connection that came free is not given again: %v", err)
+		}
+		c.Drop()
+		for _, c := range common[1:] {
+			c.Drop()
+		}
+		for range 14 { // what ended as a drop came free too
+			c, err := g.Take(time.Now(), &Round{Common: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Keep(time.Now())
+		}
+	})
+}
+
 func TestIdleConnectionsEndByThemselves(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.up(a)

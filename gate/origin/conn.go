@@ -17,6 +17,7 @@ type Conn struct {
 
 	server *Server
 	tunnel bool            // none of the pool's
+	common bool            // of a request whose share is limited
 	trial  bool            // the server was out, and this is to show whether it is back
 	raw    syscall.RawConn // nil when there is no file descriptor to look at
 	peek   func(fd uintptr)
@@ -58,6 +59,7 @@ func (c *Conn) Keep(now time.Time) {
 		return
 	}
 	s := c.server
+	s.free(c)
 	c.idle = now
 	s.put(c)
 	s.busy.Add(-1)
@@ -67,6 +69,7 @@ func (c *Conn) Keep(now time.Time) {
 func (c *Conn) Drop() {
 	c.Close()
 	s := c.server
+	s.free(c)
 	if c.tunnel {
 		s.tunnels.Add(-1)
 	} else {

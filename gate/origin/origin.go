@@ -145,14 +145,14 @@ func (g *Group) since(t time.Time) int64 { return int64(t.Sub(g.began)) }
 // may be one that is left alone, when all are; later ones are not. ErrNoOther says
 // that there is none.
 func (g *Group) Take(now time.Time, r *Round) (*Conn, error) {
-	return g.search(now, r, func(s *Server) (*Conn, error) { return s.take(now, false) })
+	return g.search(now, r, func(s *Server) (*Conn, error) { return s.take(now, false, r.Common) })
 }
 
 // Again returns a new connection to the server that the round tried last, whose
 // kept connection had come to its end.
 func (g *Group) Again(now time.Time, r *Round) (*Conn, error) {
 	s := r.tried[r.n-1]
-	c, err := s.take(now, true)
+	c, err := s.take(now, true, r.Common)
 	switch {
 	case err == nil:
 		c.trial = r.trial

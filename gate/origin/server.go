@@ -34,6 +34,7 @@ type Server struct {
 
 	busy    atomic.Int32 // requests and tunnels that have a connection, or wait for one
 	tunnels atomic.Int32
+	commons chan struct{} // one for each connection that a common request has, or waits for
 
 	mu      sync.Mutex
 	idle    []*Conn // oldest first
@@ -45,7 +46,8 @@ type Server struct {
 }
 
 func newServer(st *site, network, addr string) *Server {
-	return &Server{group: st.group, site: st, network: network, addr: addr}
+	most := st.group.c.MaxConns
+	return &Server{group: st.group, site: st, network: network, addr: addr, commons: make(chan struct{}, most-most/8)}
 }
 
 // Host is the name of the server as its URL has it.
@@ -62,13 +64,46 @@ func (s *Server) ip() (netip.Addr, bool) {
 
 // take returns a connection, an idle one unless fresh is wanted. It waits a
 // little when all are in use.
-func (s *Server) take(now time.Time, fresh bool) (*Conn, error) {
+func (s *Server) take(now time.Time, fresh, common bool) (*Conn, error) {
+	if common && !s.share() {
+		return nil, fmt.Errorf("%w: %d connections to %s in use, and the rest is for visitors who were let in", ErrBusy, cap(s.commons), s)
+	}
 	s.busy.Add(1)
 	c, err := s.find(now, fresh)
 	if err != nil {
 		s.busy.Add(-1)
+		if common {
+			<-s.commons
+		}
+		return nil, err
 	}
-	return c, err
+	c.common = common
+	return c, nil
+}
+
+// share waits a little for one of the connections that common requests may have.
+func (s *Server) share() bool {
+	select {
+	case s.commons <- struct{}{}:
+		return true
+	default:
+	}
+	timer := time.NewTimer(s.group.c.BusyWait)
+	defer timer.Stop()
+	select {
+	case s.commons <- struct{}{}:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// free gives back what a common request had of its share.
+func (s *Server) free(c *Conn) {
+	if c.common {
+		c.common = false
+		<-s.commons
+	}
 }
 
 func (s *Server) find(now time.Time, fresh bool) (*Conn, error) {

@@ -22,6 +22,9 @@ var (
 	// ErrClientBody: the body was malformed, too slow or cut off. The origin
 	// saw a broken connection, never an end. 400, then close.
 	ErrClientBody = errors.New("proxy: request body broken")
+	// ErrSlow goes with ErrClientBody, and then it is 408, or with ErrClient: the
+	// visitor sent or took a body slower than Config allows.
+	ErrSlow = errors.New("proxy: visitor too slow")
 	// ErrBusy: all connections or tunnels are in use: 503.
 	ErrBusy = origin.ErrBusy
 	// ErrConnect: no connection could be made; nothing was sent: 502.

@@ -67,6 +67,7 @@ type exchange struct {
 	tag     Tag
 	usedAt  atomic.Int64 // Unix nanoseconds
 	writeBy time.Time
+	down    pace
 
 	up upload
 }
@@ -487,10 +488,15 @@ func (x *exchange) broken(err error) error {
 // session about it meanwhile. The visitor gets what there is before that.
 func (x *exchange) fill() error {
 	if x.bw != nil && x.bw.Buffered() > 0 {
-		x.writeWithin()
-		if err := x.bw.Flush(); err != nil {
-			return fmt.Errorf("%w: %w", ErrClient, err)
+		now := time.Now()
+		err := x.writeWithin(now)
+		if err == nil {
+			err = x.bw.Flush()
 		}
+		if err != nil {
+			return x.notTaken(err)
+		}
+		x.down.waited(time.Since(now), 0)
 	}
 	if x.left > len(x.c.buf) && x.c.r == x.c.w && x.c.small == nil {
 		x.c.enlarge()
@@ -550,7 +556,10 @@ func (x *exchange) WriteTo(w io.Writer) (int64, error) {
 			bw.Flush() // what came before it broke
 			return 0, x.failed(err)
 		}
-		x.writeWithin()
+		now := time.Now()
+		if err = x.writeWithin(now); err != nil {
+			return 0, x.failed(x.notTaken(err))
+		}
 		if x.chunks {
 			x.out = append(strconv.AppendUint(x.out[:0], uint64(len(b)), 16), '\r', '\n')
 			bw.Write(x.out)
@@ -560,22 +569,40 @@ func (x *exchange) WriteTo(w io.Writer) (int64, error) {
 			_, err = bw.WriteString("\r\n")
 		}
 		if err != nil {
-			return 0, x.failed(fmt.Errorf("%w: %w", ErrClient, err))
+			return 0, x.failed(x.notTaken(err))
 		}
+		x.down.waited(time.Since(now), len(b))
 	}
 	if x.chunks {
 		if _, err := bw.WriteString("0\r\n\r\n"); err != nil {
-			return 0, x.failed(fmt.Errorf("%w: %w", ErrClient, err))
+			return 0, x.failed(x.notTaken(err))
 		}
 	}
 	return 0, nil
 }
 
-// writeWithin gives the visitor time to take what is written next.
-func (x *exchange) writeWithin() {
-	if move(&x.writeBy, time.Now(), x.p.c.ClientTimeout) {
+// writeWithin gives the visitor time to take what is written next, if any is left.
+func (x *exchange) writeWithin(now time.Time) error {
+	set, over := x.down.deadline(&x.writeBy, now)
+	if over {
+		return x.down.slow()
+	}
+	if set {
 		x.client.SetWriteDeadline(x.writeBy)
 	}
+	return nil
+}
+
+// notTaken is why the visitor did not get the rest. What a slow one has not taken yet
+// is not kept for them by the kernel either.
+func (x *exchange) notTaken(err error) error {
+	if isTimeout(err) {
+		err = x.down.slow()
+	}
+	if errors.Is(err, ErrSlow) {
+		abort(x.client)
+	}
+	return fmt.Errorf("%w: %w", ErrClient, err)
 }
 
 // SupportsBodyWriteTo tells fasthttp to use WriteTo.
@@ -732,10 +759,18 @@ func (x *exchange) copyUp(src io.Reader, n int) (err error, source bool) {
 	u := &x.up
 	idle := x.p.c.ClientTimeout
 	max := x.p.c.MaxBody
+	wait := pace{pause: idle, rate: x.p.c.MinRate}
+	if d := x.p.c.BodyTimeout; d > 0 {
+		wait.until = time.Now().Add(d)
+	}
 	var readBy time.Time
 	var total int64
 	for {
-		if move(&readBy, time.Now(), idle) {
+		now := time.Now()
+		switch set, over := wait.deadline(&readBy, now); {
+		case over:
+			return wait.slow(), true
+		case set:
 			u.client.SetReadDeadline(readBy)
 		}
 		if u.stopped.Load() {
@@ -743,8 +778,12 @@ func (x *exchange) copyUp(src io.Reader, n int) (err error, source bool) {
 		}
 		got, err := src.Read(u.buf[uploadRoom : len(u.buf)-uploadTail])
 		total += int64(got)
+		read := time.Now()
+		wait.waited(read.Sub(now), got)
 		end := err == io.EOF
 		switch {
+		case err != nil && isTimeout(err) && !u.stopped.Load():
+			return wait.slow(), true
 		case max > 0 && total > max:
 			return ErrTooLarge, true
 		case end && n >= 0 && total < int64(n):
@@ -765,7 +804,7 @@ func (x *exchange) copyUp(src io.Reader, n int) (err error, source bool) {
 			out = chunk(u.buf, got, end)
 		}
 		if len(out) > 0 {
-			u.conn.writeWithin(time.Now(), idle)
+			u.conn.writeWithin(read, idle)
 			if u.stopped.Load() {
 				return errStopped, true
 			}

@@ -16,6 +16,10 @@ import (
 // body is sent all the same: many have never heard of 100 (Continue).
 const continueWait = time.Second
 
+// prefetchTime is for what is read ahead of a body, from its header on. A phone may be
+// slow; and nothing of the origin's is kept waiting.
+const prefetchTime = 45 * time.Second
+
 // spellExpect has fasthttp see the expectation of a request with a body, which it
 // looks for in one spelling only, and no expectation of HTTP/1.0, which has none.
 // What it says is judged by Validate.
@@ -25,7 +29,7 @@ func spellExpect(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	}
 	if string(h.Protocol()) == "HTTP/1.0" {
 		h.Del("Expect")
-		return fasthttp.RequestConfig{}
+		return fasthttp.RequestConfig{ReadTimeout: prefetchTime}
 	}
 	for raw := h.RawHeaders(); len(raw) > 0; {
 		var line []byte
@@ -35,7 +39,7 @@ func spellExpect(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 			break
 		}
 	}
-	return fasthttp.RequestConfig{}
+	return fasthttp.RequestConfig{ReadTimeout: prefetchTime}
 }
 
 // holdsBack tells whether the visitor still waits to be told to send the body.

@@ -24,6 +24,8 @@ type Config struct {
 	Host          string        // what the origin gets as Host; "": what the visitor sent, or else its own name
 	MaxTunnels    int           // 4096 upgraded connections
 	MaxBody       int64         // bytes of a request's body; 0 is no limit
+	BodyTimeout   time.Duration // for a whole request body; 0 is no limit
+	MinRate       int           // bytes of a body a second, either way, after ClientTimeout; 0 is any
 
 	// Failed, when set, is told what broke after Forward had returned: an answer
 	// in mid-body, a tunnel. It is called from several goroutines.
@@ -84,7 +86,7 @@ func New(c Config) (*Proxy, error) {
 			errs = append(errs, fmt.Errorf("proxy: %s %v is negative", d.name, d.d))
 		}
 	}
-	if c.MaxTunnels < 0 || c.MaxBody < 0 {
+	if c.MaxTunnels < 0 || c.MaxBody < 0 || c.BodyTimeout < 0 || c.MinRate < 0 {
 		errs = append(errs, errors.New("proxy: a limit is negative"))
 	}
 	origins, err := origin.New(c.Origin)
@@ -258,6 +260,7 @@ func (x *exchange) send(ctx *fasthttp.RequestCtx, r *Request, body io.Reader, wh
 	now := time.Now()
 	x.usedAt.Store(now.UnixNano())
 	round := &x.round
+	round.Common = r.Common
 	round.Safe = body == nil && repeatable(ctx.Request.Header.Method())
 	if err := x.connect(p.origins.Take(now, round)); err != nil {
 		return nil, a, err
@@ -416,6 +419,7 @@ func repeatable(method []byte) bool {
 // body with a length until it has a bufferful. So it is told that the length is
 // 0 and need not be mentioned; the fields that tell are among the origin's.
 func (x *exchange) stream(ctx *fasthttp.RequestCtx) {
+	x.down = pace{pause: x.p.c.ClientTimeout, rate: x.p.c.MinRate}
 	ctx.Response.SetBodyStream(x, 0)
 	ctx.Response.Header.Del("Content-Length")
 	if !x.chunks && (x.framing == chunked || x.framing == untilClose) {

@@ -26,6 +26,9 @@ type Request struct {
 	// Room and Visitor go to the origin as Sluice-Room and Sluice-Visitor;
 	// empty ones are left out.
 	Room, Visitor string
+	// Common says that the visitor has shown no pass: some of the connections to
+	// the origin are kept for those who have.
+	Common bool
 	// Use, when set, is called about every ten seconds while a body, a stream or
 	// a tunnel of this request runs: from other goroutines, after Forward has
 	// returned, and never at the same time. It gets Tag, so that one function
