@@ -180,7 +180,7 @@ func (x *exchange) isPreflight() bool {
 type fields struct {
 	host, token, fetchMode, contentType, acceptLanguage []byte
 	origin, accessMethod, accessHeaders                 []byte
-	referer, forwardedProto, requestID                  []byte
+	referer, forwardedProto, forwardedHost, requestID   []byte
 	cookies, forwardedFor                               [8][]byte
 	cookie, forwarded                                   int
 	wantsHTML, requestedWith, prefetch, gzip            bool
@@ -275,8 +275,11 @@ func (f *fields) take(name, value []byte) {
 			f.forwarded++
 		}
 	case 16:
-		if equalFold(name, "x-requested-with") {
+		switch {
+		case equalFold(name, "x-requested-with"):
 			f.requestedWith = true
+		case equalFold(name, "x-forwarded-host"):
+			f.forwardedHost = value
 		}
 	case 17:
 		if equalFold(name, "x-forwarded-proto") {

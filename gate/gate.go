@@ -108,7 +108,7 @@ func (g *Gate) decide(x *exchange) {
 		g.answerAPI(x, api)
 		return
 	}
-	if x.site.hosts != nil && !x.site.hosts.Has(x.host) {
+	if !x.isHere() {
 		x.refuseHost() // the shop may serve under any name what has a line under its own
 		return
 	}

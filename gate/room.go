@@ -8,14 +8,44 @@ import (
 	"github.com/sluicegate/sluice/gate/route"
 )
 
-// findRoom tells which room the request belongs to. An exception by method holds
-// only where the shop takes the request for the method that it has: frameworks
-// obey X-HTTP-Method-Override and its like, and _method in the query.
+// isHere tells whether the site has the hosts that the request names.
+func (x *exchange) isHere() bool {
+	h := x.site.hosts
+	return h == nil || h.Has(x.host) && (!x.namesTwoHosts() || h.Has(x.fields.forwardedHost))
+}
+
+// namesTwoHosts tells whether a trusted peer says that visitors used another host
+// than Host has. The shop is told both, and may go by either.
+func (x *exchange) namesTwoHosts() bool {
+	return x.trusted && len(x.fields.forwardedHost) > 0 && !bytes.Equal(x.fields.forwardedHost, x.host)
+}
+
+// findRoom tells which room the request belongs to. Of two hosts the one counts
+// that has a room; where both have one nobody can tell.
 func (x *exchange) findRoom() (int, route.Verdict) {
+	index, verdict := x.findRoomAt(x.host)
+	if !x.namesTwoHosts() {
+		return index, verdict
+	}
+	told, toldVerdict := x.findRoomAt(x.fields.forwardedHost)
+	gated := verdict == route.Gated
+	switch {
+	case verdict == route.Refused || toldVerdict == route.Refused, gated && toldVerdict == route.Gated && told != index:
+		return -1, route.Refused
+	case gated:
+		return index, verdict
+	}
+	return told, toldVerdict
+}
+
+// findRoomAt looks at one host. An exception by method holds only where the shop
+// takes the request for the method that it has: frameworks obey
+// X-HTTP-Method-Override and its like, and _method in the query.
+func (x *exchange) findRoomAt(host []byte) (int, route.Verdict) {
 	t := x.site.table
-	index, verdict := t.Find(x.method, x.host, x.target, x.client)
+	index, verdict := t.Find(x.method, host, x.target, x.client)
 	if verdict == route.Excepted && (x.fields.override || overridesMethod(x.target)) {
-		return t.Find(noMethod, x.host, x.target, x.client)
+		return t.Find(noMethod, host, x.target, x.client)
 	}
 	return index, verdict
 }

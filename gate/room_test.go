@@ -1,6 +1,9 @@
 package gate
 
-import "testing"
+import (
+	"net"
+	"testing"
+)
 
 func TestAnExceptionByMethodIsNoneWhereTheShopMayTakeAnotherMethod(t *testing.T) {
 	g := openTestGateOf(t, testConfig+"    mode: hold\n    except: [{path: /drop/hook, methods: [POST]}, {path: /drop/free}]\n", nil)
@@ -71,5 +74,47 @@ func TestHostsThatTheSiteDoesNotHaveAreRefused(t *testing.T) {
 	// Load balancers ask by address.
 	if r := listed.do(t, "GET /.sluice/health HTTP/1.1\r\nHost: 10.0.0.7\r\n\r\n"); r.StatusCode() != 503 {
 		t.Errorf("health: %d", r.StatusCode())
+	}
+}
+
+func TestTheHostThatATrustedProxyTellsHasItsRoomToo(t *testing.T) {
+	const config = `
+origin: {url: "http://127.0.0.1:9"}
+secret: "0123456789abcdef0123456789abcdef"
+trusted_proxies: ["192.0.2.0/24"]
+hosts: [shop.example, gate.internal]
+rooms:
+  - {name: sale, match: [{host: sale.example}], rate: none, mode: hold, except: [{path: /free}]}
+  - {name: drop, match: [{host: drop.example}], rate: none, mode: hold}
+`
+	const forwarded, waits, refused, misdirected = 502, 429, 400, 421 // the origin answers nobody
+	g := openTestGateOf(t, config, nil)
+	for _, c := range []struct {
+		host, told string
+		trusted    int
+		stranger   int
+	}{
+		{"shop.example", "", forwarded, forwarded},
+		{"sale.example", "", waits, waits},
+		{"gate.internal", "sale.example", waits, forwarded},
+		{"gate.internal", "SALE.example:443", waits, forwarded},
+		{"sale.example", "shop.example", waits, waits}, // passed on from who made it up
+		{"sale.example", "sale.example", waits, waits},
+		{"sale.example", "drop.example", refused, waits},
+		{"sale.example", "shop.example, drop.example", misdirected, waits},
+		{"gate.internal", "evil.example", misdirected, forwarded},
+		{"evil.example", "shop.example", misdirected, misdirected},
+	} {
+		request := "GET / HTTP/1.1\r\nHost: " + c.host + "\r\n"
+		if c.told != "" {
+			request += "X-Forwarded-Host: " + c.told + "\r\n"
+		}
+		for from, want := range map[string]int{"192.0.2.1": c.trusted, "198.51.100.1": c.stranger} {
+			ctx := g.request(t, request+"\r\n")
+			ctx.SetRemoteAddr(&net.TCPAddr{IP: net.ParseIP(from), Port: 1})
+			if g.Handle(ctx); ctx.Response.StatusCode() != want {
+				t.Errorf("%s, told %q by %s: %d, want %d", c.host, c.told, from, ctx.Response.StatusCode(), want)
+			}
+		}
 	}
 }
