@@ -137,12 +137,19 @@ func overTLS(conn net.Conn) bool {
 	return lane != nil && lane.overTLS
 }
 
+// remoteAddr is who the connection is from. Whoever comes by a unix socket is on
+// this machine.
 func remoteAddr(a net.Addr) netip.Addr {
-	if tcp, ok := a.(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr().Unmap()
+	switch a := a.(type) {
+	case *net.TCPAddr:
+		return a.AddrPort().Addr().Unmap()
+	case *net.UnixAddr:
+		return loopback
 	}
 	return netip.Addr{}
 }
+
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 func (x *exchange) isGet() bool { return string(x.method) == "GET" || string(x.method) == "HEAD" }
 

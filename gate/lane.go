@@ -161,7 +161,7 @@ var laneStart = []byte("GET /.sluice/rooms/")
 // who waits and if it is complete. An error ends the connection.
 func (s *Server) answerInLane(c *laneConn, read []byte) (taken bool, err error) {
 	rest, ok := bytes.CutPrefix(read, laneStart)
-	if !ok || s.stopping.Load() || c.door.Level() > door.Calm || !c.state.CompareAndSwap(laneQuiet, laneBusy) {
+	if !ok || s.farewell.Load() != nil || c.door.Level() > door.Calm || !c.state.CompareAndSwap(laneQuiet, laneBusy) {
 		return false, nil
 	}
 	x := exchanges.Get().(*exchange)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -27,7 +28,7 @@ type Server struct {
 	ctx     context.Context
 	stop    func()
 
-	stopping atomic.Bool
+	farewell atomic.Pointer[farewell] // nil: the gate stays
 }
 
 // HeldShare is how many of a server's connections may be held polls.
@@ -38,7 +39,12 @@ func NewServer(g *Gate, limits door.Limits) *Server {
 	s := &Server{gate: g, door: door.New(limits, g.metrics, g.answerHeld)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.http = fasthttp.Server{
-		Handler:       g.Handle,
+		Handler: func(ctx *fasthttp.RequestCtx) {
+			g.Handle(ctx)
+			if s.farewell.Load().isLast() && !ctx.Hijacked() { // a tunnel is no answer
+				ctx.SetConnectionClose()
+			}
+		},
 		ExpectHandler: g.Expect,
 		// The door counts, and a worker may be a moment behind with its last connection:
 		// beyond this fasthttp answers 503 in its own words.
@@ -64,7 +70,8 @@ func NewServer(g *Gate, limits door.Limits) *Server {
 	return s
 }
 
-// Serve answers on a listener until Shutdown, and returns nil then. Connections come
+// Serve answers on a listener until Shutdown, and returns nil then. It may be called for
+// several. Connections come
 // through the door first; what else they begin with, such as the PROXY protocol or TLS,
 // each of upon takes off, in that order.
 func (s *Server) Serve(l net.Listener, upon ...func(net.Listener) net.Listener) error {
@@ -79,6 +86,23 @@ func (s *Server) Serve(l net.Listener, upon ...func(net.Listener) net.Listener) 
 	return nil
 }
 
+// Farewell has ever more answers end their connection, all of them once d is over:
+// visitors who are busy come back by a new one, to a gate that stays. Closing a
+// connection that they keep would meet a request under way now and then. Shutdown
+// follows.
+func (s *Server) Farewell(d time.Duration) { s.farewell.Store(&farewell{time.Now(), d}) }
+
+// farewell is when a gate began to go, and how long it takes.
+type farewell struct {
+	since time.Time
+	takes time.Duration
+}
+
+// isLast tells whether an answer is to be its connection's last one.
+func (f *farewell) isLast() bool {
+	return f != nil && time.Since(f.since) >= time.Duration(rand.Int64N(int64(f.takes)+1))
+}
+
 // freshFor is how old a connection is that a stop closes though nothing was sent
 // on it: browsers open some before they need them. fasthttp takes these for
 // requests under way.
@@ -88,7 +112,7 @@ const freshFor = time.Second
 func (s *Server) Shutdown(ctx context.Context) error {
 	defer s.watched.Wait()
 	defer s.stop()
-	s.stopping.Store(true)
+	s.Farewell(0)
 	over := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {

@@ -84,7 +84,7 @@ func runDemo(ctx context.Context, out io.Writer, listen, adminAddr string, noCro
 	if err != nil {
 		return err
 	}
-	base, err := adminURL(p.visitors.Addr().String()) // one that listens everywhere is opened here
+	base, err := adminURL(p.visitors[0].Addr().String()) // one that listens everywhere is opened here
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ rooms:
 		_, err := roomCounts(operators, "drop")
 		return err
 	})
-	return rehearsedGate{"http://" + p.visitors.Addr().String(), shop}
+	return rehearsedGate{"http://" + p.visitors[0].Addr().String(), shop}
 }
 
 const hundred = `room: drop

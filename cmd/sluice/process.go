@@ -4,19 +4,18 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/sluicegate/sluice/gate"
 	"github.com/sluicegate/sluice/gate/admin"
 	"github.com/sluicegate/sluice/gate/config"
 	"github.com/sluicegate/sluice/gate/door"
+	"github.com/sluicegate/sluice/gate/listen"
 	"github.com/sluicegate/sluice/metrics"
 	"github.com/sluicegate/sluice/queue"
 	"github.com/sluicegate/sluice/queue/memory"
@@ -31,18 +30,15 @@ type process struct {
 	store   queue.Store
 	gate    *gate.Gate
 
-	visitors, operators net.Listener
-	server              *gate.Server
-	admin               *http.Server
-	handler             atomic.Pointer[http.Handler]
+	visitors  []*listen.Listener
+	operators net.Listener
+	server    *gate.Server
+	admin     *http.Server
+	handler   atomic.Pointer[http.Handler]
 
 	mu     sync.Mutex
 	config *config.Config
 }
-
-// visitorSockets are without TCP's own keep-alive: a silent visitor is left by the
-// server's deadlines, and each new connection is four system calls cheaper.
-var visitorSockets = net.ListenConfig{KeepAlive: -1}
 
 // newProcess makes everything ready and opens the listeners. Nobody is answered
 // before run.
@@ -73,12 +69,12 @@ func newProcess(c *config.Config, log *slog.Logger, load func() (*config.Config,
 	p.admin = admin.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		(*p.handler.Load()).ServeHTTP(w, r)
 	}), log)
-	if p.visitors, err = visitorSockets.Listen(context.Background(), "tcp", c.Listen); err != nil {
-		return nil, cannotListen("visitors", c.Listen, "--listen, SLUICE_LISTEN or listen in the file", err)
+	if err := p.openVisitors(c.Listen); err != nil {
+		return nil, err
 	}
 	if p.operators, err = net.Listen("tcp", c.Admin.Listen); err != nil {
-		p.visitors.Close()
-		return nil, cannotListen("operators", c.Admin.Listen, "--admin, SLUICE_ADMIN or admin.listen in the file", err)
+		p.closeVisitors()
+		return nil, cannotListen("operators", c.Admin.Listen, "with --admin, SLUICE_ADMIN or admin.listen in the file", err)
 	}
 	p.metrics.ConfigReload(true, time.Now())
 	p.warn(c)
@@ -142,25 +138,6 @@ func (p *process) tellRooms(c *config.Config) {
 	}
 }
 
-// cannotListen says whose address could not be had, why, and what to do.
-func cannotListen(whose, address, where string, err error) error {
-	why, try := err.Error(), "It is set by "+where+"."
-	var dns *net.DNSError
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		why = "another process listens there"
-		try = "Stop that one (a gate that is stopping takes a while), or choose another address with " + where + "."
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		why = "this machine has no such address"
-	case errors.Is(err, syscall.EACCES):
-		why = "permission denied"
-		try = "Ports under 1024 take CAP_NET_BIND_SERVICE; or choose another address with " + where + "."
-	case errors.As(err, &dns):
-		why = fmt.Sprintf("the name %q is not known", dns.Name)
-	}
-	return hinted{unreachable{fmt.Sprintf("cannot listen for %s at %s: %s", whose, address, why), err}, try}
-}
-
 // setAdmin puts the operators' handler of a configuration in force.
 func (p *process) setAdmin(c *config.Config) {
 	tokens := make([]admin.Token, len(c.Admin.Tokens))
@@ -187,19 +164,21 @@ func openStore(address string) (queue.Store, error) {
 }
 
 // run serves until ctx ends, then stops in this order: not ready, so that load
-// balancers send nobody more; no new connections, and those under way finish;
-// tunnels; the line, which sends what it gathered; the operators' listener; the
+// balancers send nobody more; who stands in the queues of the sockets is taken in;
+// no new connections, and those under way finish; tunnels; the line, which sends what it gathered; the operators' listener; the
 // store. A listener that fails stops the rest.
 func (p *process) run(ctx context.Context) error {
-	failed := make(chan error, 2)
 	p.mu.Lock()
 	c := p.config
 	p.mu.Unlock()
-	var upon []func(net.Listener) net.Listener
-	if c.ProxyProtocol {
-		upon = append(upon, p.gate.Proxied)
+	failed := make(chan error, len(p.visitors)+1)
+	for _, l := range p.visitors {
+		var upon []func(net.Listener) net.Listener
+		if c.ProxyProtocol {
+			upon = append(upon, p.gate.Proxied)
+		}
+		go func() { failed <- p.server.Serve(l, upon...) }()
 	}
-	go func() { failed <- p.server.Serve(p.visitors, upon...) }()
 	go func() {
 		err := p.admin.Serve(p.operators)
 		if errors.Is(err, http.ErrServerClosed) {
@@ -215,7 +194,7 @@ func (p *process) run(ctx context.Context) error {
 		close(line)
 	}()
 	p.log.Info("sluice is open", "version", thisBuild().Version,
-		"visitors", p.visitors.Addr().String(), "operators", p.operators.Addr().String(),
+		"visitors", p.addresses(), "operators", p.operators.Addr().String(),
 		"origin", c.Origin.URLs, "store", c.Redacted().Store)
 	p.tellRooms(c)
 	p.gate.SetReady(true)
@@ -231,10 +210,12 @@ func (p *process) run(ctx context.Context) error {
 	p.gate.SetReady(false)
 	p.log.Info("stopping", "delay", queue.Span(shutdown.Delay), "timeout", queue.Span(shutdown.Timeout), "hint", "a second signal ends it at once")
 	if err == nil {
+		p.server.Farewell(shutdown.Delay)
 		time.Sleep(shutdown.Delay)
 	}
 	end, cancel := context.WithTimeout(context.Background(), shutdown.Timeout)
 	defer cancel()
+	listen.Drain(end, p.visitors)
 	if e := p.server.Shutdown(end); e != nil {
 		p.log.Warn("requests were cut off at the deadline", "error", e)
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -154,7 +155,7 @@ func (p *process) apply(c *config.Config) error {
 // needsRestart names what a running process cannot change.
 func needsRestart(old, c *config.Config) string {
 	switch {
-	case old.Listen != c.Listen:
+	case !slices.EqualFunc(old.Listen, c.Listen, sameListener):
 		return "listen"
 	case old.Admin.Listen != c.Admin.Listen:
 		return "admin.listen"
@@ -168,4 +169,10 @@ func needsRestart(old, c *config.Config) string {
 		return "origin.max_conns"
 	}
 	return ""
+}
+
+// sameListener compares all but where it is configured.
+func sameListener(a, b config.Listener) bool {
+	a.Where = b.Where
+	return a == b
 }

@@ -264,6 +264,14 @@ func startGateAt(t testing.TB, program, file string, visitors, operators int) *g
 	}
 	g.cmd.Env = []string{asSluice + "=1"}
 	g.cmd.Stdout, g.cmd.Stderr = log, log
+	g.run()
+	return g
+}
+
+// run starts the gate and waits until it is ready.
+func (g *gateProcess) run() {
+	t := g.t
+	t.Helper()
 	if err := g.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +297,6 @@ func startGateAt(t testing.TB, program, file string, visitors, operators int) *g
 		}
 		return ready(g.operators)
 	})
-	return g
 }
 
 func (g *gateProcess) printed() string {
@@ -507,7 +514,7 @@ func (s *site) start() {
 		s.t.Fatal(err)
 	}
 	s.process = p
-	s.visitors, s.operators = "http://"+p.visitors.Addr().String(), "http://"+p.operators.Addr().String()
+	s.visitors, s.operators = "http://"+p.visitors[0].Addr().String(), "http://"+p.operators.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- p.run(ctx) }()

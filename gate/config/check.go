@@ -21,8 +21,10 @@ func (l *loader) check() {
 	if c.ProxyProtocol && len(c.TrustedProxies) == 0 && !l.isBad("trusted_proxies") {
 		l.problem("proxy_protocol", "every connection would be closed, as trusted_proxies names nobody: name the load balancers there")
 	}
-	if !l.isBad("listen") && !l.isBad("admin.listen") && sameSocket(c.Listen, c.Admin.Listen) {
-		l.problem("admin.listen", "%q and the visitors' %q cannot both be listened at", c.Admin.Listen, c.Listen)
+	for _, v := range c.Listen {
+		if !l.isBad("admin.listen") && sameSocket(v.Address, c.Admin.Listen) {
+			l.problem("admin.listen", "%q and the visitors' %q cannot both be listened at", c.Admin.Listen, v.Address)
+		}
 	}
 	names := map[string]int{}
 	for i := range c.Rooms {

@@ -16,8 +16,8 @@
 //     $$ is a dollar, and a dollar before anything else stands for itself;
 //   - relative paths start at the folder of the file.
 //
-// The environment knows SLUICE_LISTEN, SLUICE_ADMIN, SLUICE_ORIGIN (one URL or
-// several with commas), SLUICE_STORE, SLUICE_RATE, SLUICE_MAX_ACTIVE and
+// The environment knows SLUICE_LISTEN and SLUICE_ORIGIN (one or several with
+// commas), SLUICE_ADMIN, SLUICE_STORE, SLUICE_RATE, SLUICE_MAX_ACTIVE and
 // SLUICE_SECRET; a variable set to nothing counts as not set. SLUICE_SECRET has
 // one secret a line and is the one exception to the order: a file that names its
 // secrets keeps them, and SLUICE_SECRET must then be among them. Otherwise the
@@ -45,7 +45,7 @@ import (
 // marshalling it shows no secret; its fields Secrets and Store must not be
 // printed by themselves.
 type Config struct {
-	Listen      string // host:port of the visitors' listener
+	Listen      []Listener // of visitors; at least one
 	Admin       Admin
 	Store       string // memory, or the URL of a Redis with its passwords
 	OnStoreLoss string // hold or admit
@@ -180,7 +180,7 @@ func Load(s Source) (*Config, error) {
 	}
 	r := newReader(s.File, s.Env)
 	c := &Config{
-		Listen:      ":8080",
+		Listen:      []Listener{{Address: ":8080", Mode: defaultMode}},
 		Admin:       Admin{Listen: "127.0.0.1:9090"},
 		Store:       "memory",
 		OnStoreLoss: "hold",
@@ -270,9 +270,12 @@ func (l *loader) override(flags map[string]string) {
 		l.from(o.key, label)
 		switch o.key {
 		case "listen":
-			l.c.Listen = l.listen(o.key, value)
+			l.c.Listen = nil
+			for part := range strings.SplitSeq(value, ",") {
+				l.addListener(Listener{Mode: defaultMode}, o.key, strings.TrimSpace(part))
+			}
 		case "admin.listen":
-			l.c.Admin.Listen = l.listen(o.key, value)
+			l.c.Admin.Listen = l.adminListen(o.key, value)
 		case "store":
 			l.c.Store = l.store(o.key, value)
 		case "origin.url":

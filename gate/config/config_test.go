@@ -101,7 +101,10 @@ func sound(c *Config) error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	want(checkListen(c.Listen) == nil, "listen %q", c.Listen)
+	want(len(c.Listen) > 0, "nowhere to arrive")
+	for _, v := range c.Listen {
+		want(checkListener(v.Address) == nil && v.Mode != 0, "listen %+v", v)
+	}
 	want(checkListen(c.Admin.Listen) == nil, "admin.listen %q", c.Admin.Listen)
 	want(len(c.Secrets) > 0, "no secret")
 	for _, s := range c.Secrets {

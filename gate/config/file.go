@@ -29,11 +29,7 @@ type loader struct {
 func (l *loader) file(root *yaml.Node) {
 	c := l.c
 	l.object(root, "", "", []field{
-		{"listen", func(n *yaml.Node, key string) {
-			if s, ok := l.scalar(n, key, "an address such as :8080"); ok {
-				c.Listen = l.listen(key, s)
-			}
-		}},
+		{"listen", l.listeners},
 		{"admin", l.admin},
 		{"store", func(n *yaml.Node, key string) {
 			if s, ok := l.scalar(n, key, storeForms); ok {
@@ -75,7 +71,7 @@ func (l *loader) admin(n *yaml.Node, key string) {
 	l.object(n, key, "admin", []field{
 		{"listen", func(n *yaml.Node, key string) {
 			if s, ok := l.scalar(n, key, "an address such as 127.0.0.1:9090"); ok {
-				l.c.Admin.Listen = l.listen(key, s)
+				l.c.Admin.Listen = l.adminListen(key, s)
 			}
 		}},
 		{"tokens_file", func(n *yaml.Node, key string) {
@@ -96,8 +92,8 @@ func (l *loader) headers(n *yaml.Node, key string) {
 	l.c.Headers.Trace = trace == "make"
 }
 
-// listen and store take a value wherever it came from.
-func (l *loader) listen(key, s string) string {
+// adminListen and store take a value wherever it came from.
+func (l *loader) adminListen(key, s string) string {
 	if err := checkListen(s); err != nil {
 		l.problem(key, "%s", err)
 	}

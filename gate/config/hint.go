@@ -9,8 +9,9 @@ import (
 var known = map[string][]string{
 	"": {"listen", "admin", "store", "on_store_loss", "secret", "secret_file", "trusted_proxies", "proxy_protocol", "https", "cors_origins", "hosts", "headers",
 		"origin", "visitors", "log", "shutdown", "rooms"},
-	"admin":   {"listen", "tokens_file"},
-	"headers": {"via", "traceparent"},
+	"listen[]": {"address", "reuse_port", "mode", "owner"},
+	"admin":    {"listen", "tokens_file"},
+	"headers":  {"via", "traceparent"},
 	"origin": {"url", "balance", "host", "connect_timeout", "header_timeout", "idle_timeout", "keep_alive", "max_conns", "queue",
 		"resolve", "failures", "check", "tls"},
 	"origin.queue":         {"max", "wait"},

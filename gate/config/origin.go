@@ -202,10 +202,10 @@ func (l *loader) checkOrigin() {
 	if len(o.URLs) == 0 && !l.isBad("origin") {
 		l.problem("origin.url", "the address of the shop is missing; the flag --origin and SLUICE_ORIGIN set it too")
 	}
-	if !l.isBad("listen") {
+	for _, v := range l.c.Listen {
 		for _, u := range o.URLs {
-			if !l.isBad("origin.url") && reachesItself(u, l.c.Listen) {
-				l.problem("origin.url", "%q is this gate itself, which listens at %q", u, l.c.Listen)
+			if !l.isBad("origin.url") && reachesItself(u, v.Address) {
+				l.problem("origin.url", "%q is this gate itself, which listens at %q", u, v.Address)
 			}
 		}
 	}

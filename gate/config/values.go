@@ -101,10 +101,26 @@ func checkListen(s string) error {
 	return nil
 }
 
-// sameSocket tells whether two valid listen addresses cannot both be had.
+// sameSocket tells whether two valid listen addresses cannot both be had. Those of
+// IPv4 and of IPv6 are apart, but for the one of both that has no host.
 func sameSocket(a, b string) bool {
-	ah, ap, _ := hostPort(a)
-	bh, bp, _ := hostPort(b)
+	ah, ap, errA := hostPort(a)
+	bh, bp, errB := hostPort(b)
+	if errA != nil || errB != nil { // a path, or systemd's
+		return a == b
+	}
+	family := func(h string) int {
+		switch ip, err := netip.ParseAddr(h); {
+		case err != nil: // a name: who knows
+			return 0
+		case ip.Is4():
+			return 4
+		}
+		return 6
+	}
+	if fa, fb := family(ah), family(bh); fa != fb && fa != 0 && fb != 0 {
+		return false
+	}
 	every := func(h string) bool { return h == "" || h == "0.0.0.0" || h == "::" }
 	return ap == bp && ap != "0" && (every(ah) || every(bh) || strings.EqualFold(ah, bh))
 }
@@ -148,14 +164,14 @@ const maxSocketPath = 107
 func reachesItself(origin, listen string) bool {
 	scheme, rest, found := strings.Cut(origin, "://")
 	if !found { // a socket of this machine
-		return false
+		return origin == listen
 	}
 	host, port, _ := hostPort(rest)
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[scheme]
 	}
-	on, at, _ := hostPort(listen)
-	if port != at {
+	on, at, err := hostPort(listen)
+	if err != nil || port != at {
 		return false
 	}
 	here := func(h string) bool {

@@ -51,7 +51,10 @@ func equal(t *testing.T, what string, got, want any) {
 func TestEveryKeyHasItsMeaning(t *testing.T) {
 	c := good(t, "full")
 	want := Config{
-		Listen: ":8080",
+		Listen: []Listener{
+			{Address: ":8080", ReusePort: true, Mode: 0o660, Where: "testdata/good/full.yaml:8:14"},
+			{Address: "unix:testdata/good/sluice.sock", Mode: 0o660, Owner: "www-data:www-data", Where: "testdata/good/full.yaml:10:14"},
+		},
 		Admin: Admin{Listen: "127.0.0.1:9090", TokensFile: "testdata/good/tokens", Tokens: []AdminToken{
 			{"ann@shop.example", "viewer", sha256.Sum256([]byte("ann"))},
 			{"bob", "operator", sha256.Sum256([]byte("bob"))},
@@ -183,7 +186,7 @@ func TestEveryKnownKeyIsRead(t *testing.T) {
 func TestValuesNeedNoQuotes(t *testing.T) {
 	c := good(t, "plain_values")
 	r := c.Rooms[0]
-	equal(t, "listen", c.Listen, "0.0.0.0:8080")
+	equal(t, "listen", c.Listen[0].Address, "0.0.0.0:8080")
 	o := defaultOrigin()
 	o.URLs, o.MaxConns = []string{"http://[::1]:3000"}, 64
 	equal(t, "origin", c.Origin, o)
@@ -243,7 +246,7 @@ func TestAnOriginAloneIsEnough(t *testing.T) {
 		want.Rate = queue.Rate{N: 10, Per: queue.PerSecond}
 		c.Secrets = nil
 		equal(t, name, plain(*c), plain{
-			Listen: ":8080", Admin: Admin{Listen: "127.0.0.1:9090"}, Store: "memory", OnStoreLoss: "hold", SecretGenerated: true, HTTPS: "auto",
+			Listen: []Listener{{Address: ":8080", Mode: 0o660}}, Admin: Admin{Listen: "127.0.0.1:9090"}, Store: "memory", OnStoreLoss: "hold", SecretGenerated: true, HTTPS: "auto",
 			Headers: Headers{Via: true, Trace: true},
 			Origin: Origin{
 				URLs: []string{"http://127.0.0.1:3000"}, ConnectTimeout: 2 * time.Second, HeaderTimeout: 30 * time.Second,
@@ -291,7 +294,7 @@ func TestFlagsWinOverTheEnvironmentAndThatOverTheFile(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 			continue
 		}
-		equal(t, c.name, values{got.Listen, got.Admin.Listen, got.Store, fmt.Sprint(got.Origin.URLs), got.Rooms[0].Settings.Rate.String(),
+		equal(t, c.name, values{got.Listen[0].Address, got.Admin.Listen, got.Store, fmt.Sprint(got.Origin.URLs), got.Rooms[0].Settings.Rate.String(),
 			got.Rooms[0].Settings.MaxActive, len(got.Secrets)}, c.want)
 	}
 }

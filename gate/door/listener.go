@@ -69,22 +69,14 @@ func (c *listener) acceptAll() error {
 	}
 }
 
-// Accept returns the next connection, in no order.
+// Accept returns the next connection, in no order. Those that were taken before the
+// listener was closed are given out after it.
 func (c *listener) Accept() (net.Conn, error) {
 	conn, ok := <-c.accepted
 	if !ok {
 		return nil, c.failed
 	}
 	return conn, nil
-}
-
-// Close takes no more connections, and ends those that nobody took yet.
-func (c *listener) Close() error {
-	err := c.Listener.Close()
-	for conn := range c.accepted {
-		_ = conn.Close()
-	}
-	return err
 }
 
 // noRoom is short enough for the buffer of any new socket.
