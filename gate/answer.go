@@ -2,6 +2,7 @@ package gate
 
 import (
 	"errors"
+	"math/rand/v2"
 	"net/url"
 	"strconv"
 	"sync/atomic"
@@ -248,7 +249,10 @@ func (x *exchange) say(status int, state page.State, detail string) {
 	x.ctx.Response.Header.SetBytesV("X-Request-Id", x.requestID())
 	x.ctx.SetStatusCode(status)
 	if x.isNavigation() {
-		v := page.View{State: state, Status: status, HasPlace: x.hand.isPass(), PollAfter: 5 * time.Second}
+		v := page.View{
+			State: state, Status: status, HasPlace: x.hand.isPass(), Unsent: x.unsent,
+			PollAfter: time.Duration(tryAgain()) * time.Second,
+		}
 		p := x.site.plain
 		if x.room != nil {
 			p = x.room.shown().page
@@ -264,6 +268,10 @@ func (x *exchange) say(status int, state page.State, detail string) {
 	}
 	x.problem(status, detail)
 }
+
+// tryAgain is after how many seconds somebody whom the origin failed should ask
+// again. It differs, so that they do not come back as one.
+func tryAgain() int { return 5 + rand.IntN(6) }
 
 func (x *exchange) problem(status int, detail string) {
 	x.ctx.SetStatusCode(status)

@@ -26,7 +26,7 @@ func (x *exchange) turnedAway() bool {
 }
 
 func (x *exchange) turnAway() {
-	x.outcome = metrics.Refuse
+	x.outcome, x.unsent = metrics.Refuse, true
 	x.retryAfter(5 + rand.IntN(11)) // spread, so that they do not come back as one
 	x.say(fasthttp.StatusServiceUnavailable, page.Unavailable, "too many connections are open here; try again in a moment")
 	x.ctx.SetConnectionClose()

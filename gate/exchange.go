@@ -36,6 +36,7 @@ type exchange struct {
 	outcome metrics.Outcome
 	why     string // what is wrong with a request that is refused, "": nothing more is known
 	own     bool   // the answer is the gate's, not the origin's
+	unsent  bool   // the origin got nothing of the request
 	request proxy.Request
 	answer  proxy.Answer
 	visitor [16]byte

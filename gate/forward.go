@@ -128,7 +128,7 @@ const statusLeft = 499
 // originFailed answers for an origin that did not. What the visitor holds stays
 // good, and what they were just given goes out with the answer.
 func (x *exchange) originFailed(err error) {
-	status := fasthttp.StatusBadGateway
+	status, why := fasthttp.StatusBadGateway, "the origin did not answer"
 	switch {
 	case errors.Is(err, proxy.ErrClientBody) && errors.Is(err, proxy.ErrSlow):
 		x.gate.metrics.Refused(metrics.RefusedBody)
@@ -145,16 +145,21 @@ func (x *exchange) originFailed(err error) {
 	case errors.Is(err, proxy.ErrTooLarge):
 		x.refuse(fasthttp.StatusRequestEntityTooLarge)
 		return
+	case errors.Is(err, proxy.ErrConnect):
+		why, x.unsent = "the origin cannot be reached, and the request was not sent", true
 	case errors.Is(err, proxy.ErrBusy):
 		status = fasthttp.StatusServiceUnavailable
+		why, x.unsent = "the origin has as many requests as it may have, and this one was not sent", true
 	case errors.Is(err, proxy.ErrTimeout):
-		status = fasthttp.StatusGatewayTimeout
+		status, why = fasthttp.StatusGatewayTimeout, "the origin did not answer in time"
 	}
 	x.outcome = metrics.Error
 	x.gate.metrics.OriginError(proxy.Kind(err))
-	x.gate.failures.warn(x.gate.log, "the origin did not answer", "kind", proxy.Kind(err), "error", err, "request_id", string(x.requestID()))
-	x.ctx.Response.Header.Set("Retry-After", "5")
-	x.say(status, page.Unavailable, "the origin did not answer; what you hold stays good")
+	if errors.Is(err, proxy.ErrBusy) || !x.site.proxy.Ails() { // otherwise that was told
+		x.gate.failures.warn(x.gate.log, "the origin did not answer", "kind", proxy.Kind(err), "error", err, "request_id", string(x.requestID()))
+	}
+	x.retryAfter(tryAgain())
+	x.say(status, page.Unavailable, why+"; what you hold stays good")
 	if x.room != nil {
 		x.sendToken()
 	}

@@ -54,6 +54,7 @@ func New(c *config.Config, o Options) (*Gate, error) {
 	if err := g.Apply(c); err != nil {
 		return nil, err
 	}
+	g.metrics.SetOrigins(g.origins)
 	return g, nil
 }
 

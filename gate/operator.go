@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sluicegate/sluice/gate/admin"
+	"github.com/sluicegate/sluice/metrics"
 	"github.com/sluicegate/sluice/queue"
 )
 
@@ -44,4 +45,14 @@ func (g *Gate) Change(ctx context.Context, name, by string, patch map[string]any
 	}
 	room, _ := g.Room(name)
 	return room, nil
+}
+
+// origins is what metrics show of the origin.
+func (g *Gate) origins() (all []metrics.Origin) {
+	for _, s := range g.site.Load().proxy.Origins() {
+		all = append(all, metrics.Origin{
+			Up: s.Up, Out: s.Out, Down: s.Down, Idle: s.Idle, Used: s.Used, Tunnels: s.Tunnels, Waiting: s.Waiting,
+		})
+	}
+	return all
 }

@@ -112,7 +112,7 @@ func (g *Gate) newSite(c *config.Config) (*site, error) {
 			URLs: o.URLs, Balance: o.Balance, Host: o.Host, TLS: clientTLS, MaxAge: o.Resolve,
 			ConnectTimeout: o.ConnectTimeout, KeepAlive: o.KeepAlive,
 			MaxConns: o.MaxConns, MaxQueue: cmp.Or(o.Queue.Max, -1), BusyWait: o.Queue.Wait,
-			Failures: o.Failures, Check: o.Check, Log: g.log,
+			Failures: o.Failures, Check: o.Check, Log: g.log, Retried: g.metrics.OriginRetry,
 		},
 		HeaderTimeout: o.HeaderTimeout, IdleTimeout: o.IdleTimeout, Host: o.Host,
 		BodyTimeout: c.Visitors.BodyTimeout, MinRate: c.Visitors.MinRate,

@@ -155,6 +155,8 @@ type Metrics struct {
 	requestDuration [outcomes]*histogram
 	originDuration  *histogram
 	originErrors    map[string]prometheus.Counter
+	originRetries   prometheus.Counter
+	origins         *origins
 
 	storeUp       prometheus.Gauge
 	storeCalls    [ops][results]prometheus.Counter
@@ -177,7 +179,10 @@ func New(version string, rooms []string) *Metrics {
 	m := &Metrics{
 		registry:     prometheus.NewRegistry(),
 		originErrors: make(map[string]prometheus.Counter),
-		rooms:        make(map[string]*Room),
+		origins:      newOrigins(),
+		originRetries: prometheus.NewCounter(prometheus.CounterOpts{Name: "sluice_origin_retries_total",
+			Help: "Requests sent on to another server of the origin, as one could not be reached or did not answer."}),
+		rooms: make(map[string]*Room),
 	}
 	m.requests.desc = prometheus.NewDesc("sluice_http_requests_total",
 		"Requests answered, by what became of them and status code.", []string{"outcome", "code"}, nil)
@@ -247,7 +252,7 @@ func New(version string, rooms []string) *Metrics {
 	m.vecs = newRoomVecs()
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), build,
-		&m.requests, histograms(m.requestDuration[:]), histograms{m.originDuration}, originErrors,
+		&m.requests, histograms(m.requestDuration[:]), histograms{m.originDuration}, originErrors, m.originRetries, m.origins,
 		m.storeUp, calls, histograms(m.storeDuration[:]), histograms(m.storeBatch[:]),
 		open, m.connectionsLimit, m.reloadOK, m.reloadedLast,
 	)

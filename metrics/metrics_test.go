@@ -32,8 +32,12 @@ var names = []string{
 	"sluice_last_tick_timestamp_seconds",
 	"sluice_no_show_total",
 	"sluice_open_connections",
+	"sluice_origin_connections",
 	"sluice_origin_errors_total",
 	"sluice_origin_request_duration_seconds",
+	"sluice_origin_retries_total",
+	"sluice_origin_servers",
+	"sluice_origin_waiting",
 	"sluice_overshoot_total",
 	"sluice_refused_total",
 	"sluice_restored_total",
@@ -49,7 +53,9 @@ var names = []string{
 }
 
 func TestEveryMetricIsThereFromTheStartAndNoOther(t *testing.T) {
-	families, err := New("1.2.3", []string{"drop"}).registry.Gather()
+	m := New("1.2.3", []string{"drop"})
+	m.SetOrigins(func() []Origin { return make([]Origin, 1) })
+	families, err := m.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +84,7 @@ func TestEveryMetricIsThereFromTheStartAndNoOther(t *testing.T) {
 		t.Errorf("go collector %v, process collector %v, want both", goCollector, process)
 	}
 	for l := range labels {
-		if !slices.Contains([]string{"room", "outcome", "code", "op", "result", "kind", "reason", "version", "goversion"}, l) {
+		if !slices.Contains([]string{"room", "outcome", "code", "op", "result", "kind", "reason", "origin", "state", "version", "goversion"}, l) {
 			t.Errorf("label %q is not one of those agreed", l)
 		}
 	}
@@ -86,6 +92,7 @@ func TestEveryMetricIsThereFromTheStartAndNoOther(t *testing.T) {
 
 func TestTheLinterOfPrometheusHasNothingToSay(t *testing.T) {
 	m := New("1.2.3", []string{"drop", "vip"})
+	m.SetOrigins(func() []Origin { return make([]Origin, 2) })
 	problems, err := testutil.GatherAndLint(m.registry, names...)
 	if err != nil {
 		t.Fatal(err)
@@ -124,6 +131,10 @@ func TestWhatIsCountedIsWhatAScrapeReads(t *testing.T) {
 	m.OriginDuration(.02)
 	m.OriginError(OriginTimeout)
 	m.OriginError("no such kind")
+	m.OriginRetry()
+	m.SetOrigins(func() []Origin {
+		return []Origin{{Up: 3, Idle: 7, Used: 2, Waiting: 5}, {Out: 1, Down: 2, Tunnels: 4}}
+	})
 	m.OriginError("client_body")
 	m.StoreUp(true)
 	m.StoreCall(Enter, OK, .001, 200)
@@ -138,6 +149,15 @@ func TestWhatIsCountedIsWhatAScrapeReads(t *testing.T) {
 
 	page := scrape(m)
 	for _, line := range []string{
+		`sluice_origin_retries_total 1`,
+		`sluice_origin_servers{origin="1",state="up"} 3`,
+		`sluice_origin_servers{origin="1",state="out"} 0`,
+		`sluice_origin_servers{origin="2",state="out"} 1`,
+		`sluice_origin_servers{origin="2",state="down"} 2`,
+		`sluice_origin_connections{origin="1",state="idle"} 7`,
+		`sluice_origin_connections{origin="1",state="used"} 2`,
+		`sluice_origin_connections{origin="2",state="tunnel"} 4`,
+		`sluice_origin_waiting{origin="1"} 5`,
 		`sluice_visitors_waiting{room="drop"} 4`,
 		`sluice_visitors_absent{room="drop"} 3`,
 		`sluice_visitors_called{room="drop"} 2`,

@@ -31,6 +31,9 @@ type Config struct {
 	Failures       Failures
 	Check          *Check // nil: servers are not asked how they are
 
+	// Retried, when set, is called for a request that is sent on to another server.
+	Retried func()
+
 	Log      *slog.Logger                                                         // nil: nobody listens
 	Resolver Resolver                                                             // nil: the system's
 	Dial     func(ctx context.Context, network, address string) (net.Conn, error) // nil: net.Dialer's
@@ -43,7 +46,6 @@ type Group struct {
 	sites   []*site
 	servers atomic.Pointer[[]*Server] // of all sites
 	turn    atomic.Uint32
-	retries atomic.Uint64
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -187,8 +189,8 @@ func (g *Group) search(now time.Time, r *Round, take func(*Server) (*Conn, error
 			}
 			return nil, err
 		}
-		if r.n > 1 {
-			g.retries.Add(1)
+		if r.n > 1 && g.c.Retried != nil {
+			g.c.Retried()
 		}
 		var c *Conn
 		c, err = take(s)
@@ -281,5 +283,12 @@ func (s *Server) addTo(t *Status) {
 	t.Waiting += len(s.queue)
 }
 
-// Retries is how many requests were sent on to another server.
-func (g *Group) Retries() uint64 { return g.retries.Load() }
+// Ails tells whether a server is left alone.
+func (g *Group) Ails() bool {
+	for _, s := range *g.servers.Load() {
+		if !s.isWell() {
+			return true
+		}
+	}
+	return false
+}

@@ -17,7 +17,7 @@ type Fields struct {
 	Lang    string // en, ko or ja
 	Room    string
 	Message string // of the operator, "" for none
-	Moment  string // waiting, next, unknown, full, closed, kept, unavailable, unsure, refused, missing, large, long or crammed
+	Moment  string // waiting, next, unknown, full, closed, kept, unavailable, unsure, unsent, refused, missing, large, long or crammed
 	InLine  bool   // has a place, so .Position and .Estimate say something
 	NotSent bool   // the request was a form or the like: say that nothing was sent or ordered
 

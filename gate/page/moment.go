@@ -14,6 +14,7 @@ const (
 	momentKept                      // room closed, place kept
 	momentUnavailable               // origin does not answer, asks again by itself
 	momentUnsure                    // origin did not answer something that must not be repeated
+	momentUnsent                    // origin could not be sent something that must not be repeated by itself
 	momentRefused                   // not a request we take
 	momentMissing                   // nothing there
 	momentLarge                     // a body that is too large
@@ -23,7 +24,7 @@ const (
 )
 
 var momentNames = [numMoments]string{
-	"waiting", "next", "unknown", "full", "closed", "kept", "unavailable", "unsure", "refused", "missing", "large", "long", "crammed",
+	"waiting", "next", "unknown", "full", "closed", "kept", "unavailable", "unsure", "unsent", "refused", "missing", "large", "long", "crammed",
 }
 
 func (m moment) inLine() bool { return m <= momentUnknown || m == momentKept }
@@ -60,6 +61,9 @@ func (v *View) moment() (m moment, flag int) {
 		}
 		return momentClosed, flag
 	case Unavailable:
+		if v.Next != "" && v.Unsent {
+			return momentUnsent, 0
+		}
 		if v.Next != "" {
 			return momentUnsure, 0
 		}

@@ -92,6 +92,10 @@ type View struct {
 	// Next goes on to "/".
 	Next string
 
+	// Unsent says of an Unavailable origin that the request did not reach it: where
+	// there is a Next, nothing was sent or ordered.
+	Unsent bool
+
 	Status int // for Unavailable and BadRequest, shown in small print
 }
 

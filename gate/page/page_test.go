@@ -18,25 +18,26 @@ import (
 
 // Everything a page can be, with numbers known and unknown.
 var views = map[string]View{
-	"waiting":           {State: Waiting, Position: 1234, Waiting: 80213, Low: 110, High: 160, PollAfter: 4200 * time.Millisecond, Age: 300 * time.Millisecond},
-	"far back":          {State: Waiting, Position: 10_000_000, Waiting: 10_000_001, Low: 30000, High: 40000, PollAfter: 30 * time.Second},
-	"next":              {State: Waiting, Position: 1, Waiting: 5, Low: 0, High: 4, PollAfter: 2 * time.Second},
-	"unknown":           {State: Waiting},
-	"full":              {State: Full, PollAfter: 20 * time.Second},
-	"full, form":        {State: Full, PollAfter: 20 * time.Second, Next: "/cart"},
-	"closed":            {State: Closed, PollAfter: 20 * time.Second},
-	"closed, place":     {State: Closed, HasPlace: true, Position: 77, PollAfter: 20 * time.Second},
-	"not sent":          {State: NotSent, Position: 1234, Waiting: 80213, Low: 110, High: 160, PollAfter: 4 * time.Second, Next: "/cart?a=1&b=2"},
-	"not sent, next":    {State: NotSent, Position: 1, PollAfter: 4 * time.Second, Next: "/"},
-	"not sent, unknown": {State: NotSent},
-	"unavailable":       {State: Unavailable, Status: 504, PollAfter: 5 * time.Second},
-	"unavailable, pass": {State: Unavailable, Status: 502, HasPlace: true, PollAfter: 5 * time.Second},
-	"unavailable, form": {State: Unavailable, Status: 502, HasPlace: true, Next: "/cart"},
-	"refused":           {State: BadRequest, Status: 400},
-	"missing":           {State: BadRequest, Status: 404},
-	"large":             {State: BadRequest, Status: 413},
-	"long":              {State: BadRequest, Status: 414},
-	"crammed":           {State: BadRequest, Status: 431},
+	"waiting":             {State: Waiting, Position: 1234, Waiting: 80213, Low: 110, High: 160, PollAfter: 4200 * time.Millisecond, Age: 300 * time.Millisecond},
+	"far back":            {State: Waiting, Position: 10_000_000, Waiting: 10_000_001, Low: 30000, High: 40000, PollAfter: 30 * time.Second},
+	"next":                {State: Waiting, Position: 1, Waiting: 5, Low: 0, High: 4, PollAfter: 2 * time.Second},
+	"unknown":             {State: Waiting},
+	"full":                {State: Full, PollAfter: 20 * time.Second},
+	"full, form":          {State: Full, PollAfter: 20 * time.Second, Next: "/cart"},
+	"closed":              {State: Closed, PollAfter: 20 * time.Second},
+	"closed, place":       {State: Closed, HasPlace: true, Position: 77, PollAfter: 20 * time.Second},
+	"not sent":            {State: NotSent, Position: 1234, Waiting: 80213, Low: 110, High: 160, PollAfter: 4 * time.Second, Next: "/cart?a=1&b=2"},
+	"not sent, next":      {State: NotSent, Position: 1, PollAfter: 4 * time.Second, Next: "/"},
+	"not sent, unknown":   {State: NotSent},
+	"unavailable":         {State: Unavailable, Status: 504, PollAfter: 5 * time.Second},
+	"unavailable, pass":   {State: Unavailable, Status: 502, HasPlace: true, PollAfter: 5 * time.Second},
+	"unavailable, form":   {State: Unavailable, Status: 502, HasPlace: true, Next: "/cart"},
+	"unavailable, unsent": {State: Unavailable, Status: 503, HasPlace: true, Next: "/cart", Unsent: true},
+	"refused":             {State: BadRequest, Status: 400},
+	"missing":             {State: BadRequest, Status: 404},
+	"large":               {State: BadRequest, Status: 413},
+	"long":                {State: BadRequest, Status: 414},
+	"crammed":             {State: BadRequest, Status: 431},
 }
 
 func newPage(t testing.TB, c Config) *Page {
@@ -97,7 +98,7 @@ func TestVisitorsSeeTheSamePageWhetherCompressedOrNot(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			v := View{State(state % 8), int(lang) % 4, place, pos, waiting, low, high, poll, age, next, status}
+			v := View{State(state % 8), int(lang) % 4, place, pos, waiting, low, high, poll, age, next, status%2 == 1, status}
 			return bytes.Equal(gunzip(t, p.AppendGzip(nil, &v)), p.Append(nil, &v))
 		}
 		if err := quick.Check(same, nil); err != nil {
@@ -199,6 +200,7 @@ func TestThePageSaysWhatIsKnownAndNothingElse(t *testing.T) {
 		{"not sent, unknown", 0, []string{`content="10;url=/"`, `"next":"/"`}, nil},
 		{"unavailable", 0, []string{"The site isn’t answering", ">504<", `content="5"`, ">Try now<"}, []string{"You still have access", "Nothing was sent"}},
 		{"unavailable, pass", 0, []string{"You still have access", ">502<", `content="5"`}, nil},
+		{"unavailable, unsent", 0, []string{"The site isn’t answering", "Nothing was sent or ordered.", ">503<", `href="/cart"`}, []string{"http-equiv", "<script", "We can’t tell"}},
 		{"unavailable, form", 0, []string{"We can’t tell whether", `href="/cart"`}, []string{"http-equiv", "<script"}},
 		{"refused", 0, []string{"We can’t take this request", ">400<"}, []string{"http-equiv", "<script"}},
 		{"missing", 0, []string{"Page not found", ">404<"}, []string{"http-equiv", "<script"}},

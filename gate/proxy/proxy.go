@@ -272,7 +272,8 @@ func (x *exchange) send(ctx *fasthttp.RequestCtx, r *Request, body io.Reader, wh
 			return nil, a, err
 		}
 	}
-	for late := false; ; now = time.Now() {
+	late, sent := false, false
+	for ; ; now = time.Now() {
 		x.out = x.req.appendHead(x.out[:0], ctx, r, x.host(), false)
 		x.out = append(x.out, whole...)
 		var left trace
@@ -300,11 +301,12 @@ func (x *exchange) send(ctx *fasthttp.RequestCtx, r *Request, body io.Reader, wh
 		if !stale || errors.Is(again, ErrConnect) {
 			again = x.connect(p.origins.Take(now, round))
 		}
-		switch {
-		case errors.Is(again, origin.ErrNoOther):
+		sent = sent || left != nothing
+		if again != nil && !sent && !errors.Is(again, origin.ErrNoOther) {
+			err = again
+		}
+		if again != nil {
 			return nil, a, err
-		case again != nil:
-			return nil, a, again
 		}
 	}
 }
@@ -426,6 +428,12 @@ func (x *exchange) stream(ctx *fasthttp.RequestCtx) {
 		ctx.SetConnectionClose() // HTTP/1.0 knows no other end
 	}
 }
+
+// Origins returns how the origin's servers stand, in the order of their URLs.
+func (p *Proxy) Origins() []origin.Status { return p.origins.Status() }
+
+// Ails tells whether a server of the origin is left alone, which was logged.
+func (p *Proxy) Ails() bool { return p.origins.Ails() }
 
 // Shutdown lets nothing new begin and asks tunnels to end: each visitor gets a
 // WebSocket close frame, "going away", between two frames of the origin. Those
