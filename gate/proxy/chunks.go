@@ -25,6 +25,8 @@ type chunks struct {
 	left  int // of the size's data
 	line  int // bytes of this line, or of the trailers
 	last  bool
+
+	trailers []byte // as they came, blank line included
 }
 
 type chunkState uint8
@@ -161,6 +163,7 @@ func (k *chunks) trailer(c byte) error {
 	if k.line++; k.line > maxTrailers {
 		return errTrailersLong
 	}
+	k.trailers = append(k.trailers, c)
 	switch {
 	case k.state == trailerStart && c == '\r':
 		k.state = endLF

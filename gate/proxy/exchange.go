@@ -59,6 +59,9 @@ type exchange struct {
 	done    bool // the body was read to its end
 	reuse   bool
 	chunks  bool // the visitor gets the body in chunks
+	trails  bool // and what stands behind them
+	trailed int  // bytes of that so far
+	behind  []byte
 
 	// the visitor's side while the body streams
 	client  net.Conn
@@ -255,14 +258,19 @@ func (x *exchange) parse(b []byte, head bool) (a answer, err error) {
 func (x *exchange) keep(ctx *fasthttp.RequestCtx, b []byte, n *answer, a *Answer, held bool) {
 	h := &ctx.Response.Header
 	a.Cacheable = x.cacheable(ctx, b)
+	x.trails = x.req.trailers && x.chunks && x.framing == chunked
 	out := append(x.out[:0], b[n.reason:n.reasonEnd]...)
 	for i := range x.fields {
 		f := &x.fields[i]
 		switch f.kind {
-		case hop, connection, upgrade, http2, ours:
+		case hop, te, connection, upgrade, http2, ours:
 			continue
 		case encoding:
 			if !x.chunks {
+				continue
+			}
+		case trailer:
+			if !x.trails {
 				continue
 			}
 		case session:
@@ -389,8 +397,7 @@ func (x *exchange) next() ([]byte, error) {
 	}
 }
 
-// chunkHead reads up to the data of the next chunk, or over the trailers, which
-// are dropped, to the end.
+// chunkHead reads up to the data of the next chunk, or over the trailers to the end.
 func (x *exchange) chunkHead() error {
 	if x.inBody {
 		// The CRLF after the data.
@@ -428,17 +435,17 @@ func (x *exchange) chunkHead() error {
 		x.left, x.inBody = n, true
 		return nil
 	}
-	for total := 0; ; {
+	for {
 		b, err := x.lineOf()
+		if err == nil {
+			err = x.trailerLine(b)
+		}
 		if err != nil {
 			return err
 		}
 		if len(b) == 0 {
 			x.done = true
 			return nil
-		}
-		if total += len(b); total > maxHead {
-			return fmt.Errorf("%w: trailers longer than %d bytes", ErrBroken, maxHead)
 		}
 	}
 }
@@ -574,7 +581,12 @@ func (x *exchange) WriteTo(w io.Writer) (int64, error) {
 		x.down.waited(time.Since(now), len(b))
 	}
 	if x.chunks {
-		if _, err := bw.WriteString("0\r\n\r\n"); err != nil {
+		last, err := x.appendLast(x.out[:0])
+		if err != nil {
+			bw.Flush()
+			return 0, x.failed(err)
+		}
+		if _, err := bw.Write(last); err != nil {
 			return 0, x.failed(x.notTaken(err))
 		}
 	}
@@ -648,9 +660,10 @@ type upload struct {
 	err    error // nil: all of it was sent
 	source bool  // err came from the visitor's side
 
-	client net.Conn
-	conn   *conn
-	buf    []byte
+	client    net.Conn
+	conn      *conn
+	buf       []byte
+	announced []byte // the request's Trailer
 }
 
 // stop ends the goroutine, wherever it waits, and waits for it.
@@ -800,8 +813,12 @@ func (x *exchange) copyUp(src io.Reader, n int) (err error, source bool) {
 			u.drained.Store(true)
 		}
 		out := u.buf[uploadRoom : uploadRoom+got]
+		var behind []byte
 		if n < 0 {
-			out = chunk(u.buf, got, end)
+			if end {
+				behind = x.trailersUp()
+			}
+			out = append(chunk(u.buf, got, end && behind == nil), behind...)
 		}
 		if len(out) > 0 {
 			u.conn.writeWithin(read, idle)

@@ -13,6 +13,8 @@ const (
 	plain      kind = iota // copied as it stands
 	hop                    // of this hop only: dropped
 	connection             // dropped, and so is what it names
+	te
+	trailer
 	upgrade
 	http2 // HTTP2-Settings, of an upgrade that is not taken part in
 	length
@@ -283,11 +285,11 @@ func kindOf(name []byte) kind {
 		switch len(name) {
 		case 2:
 			if is(name, "te") {
-				return hop
+				return te
 			}
 		case 7:
 			if is(name, "trailer") {
-				return hop
+				return trailer
 			}
 		case 10:
 			if is(name, "tracestate") {

@@ -20,7 +20,7 @@ func (h *Head) ReadSimple(raw []byte) bool {
 	for i := range h.fields {
 		f := &h.fields[i]
 		switch f.kind {
-		case length, encoding, upgrade, expect, hop:
+		case length, encoding, upgrade, expect, hop, te, trailer:
 			return false
 		case connection:
 			if !isFold(raw[f.value:f.end], "keep-alive") {

@@ -79,6 +79,8 @@ func TestOriginAndVisitorGetTheBytesThatWereSent(t *testing.T) {
 			"Via: 1.1 cache\r\n"+
 			"Sluiced: mine\r\n"+
 			"Accept: */*\r\n"+
+			"Connection: TE\r\n"+
+			"TE: trailers\r\n"+
 			"X-Forwarded-For: 203.0.113.7\r\n"+
 			"X-Forwarded-Proto: http\r\n"+
 			"X-Forwarded-Host: shop.example:8080\r\n"+

@@ -161,6 +161,7 @@ func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) erro
 		return err
 	}
 	x.asks = x.req.holdsBack(ctx)
+	x.up.announced = x.req.announced(x.up.announced[:0], h.RawHeaders(), length)
 	x.client, x.use, x.tag = ctx.Conn(), r.Use, r.Tag
 	head, got, err := x.send(ctx, r, body, whole, length)
 	if err == errContinue {

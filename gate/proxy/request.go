@@ -49,6 +49,8 @@ type message struct {
 	trace  int // the last one's index in fields
 	upgrWS bool
 	host   string // instead of the visitor's Host; "": that
+	// trailers: the visitor reads them (TE: trailers).
+	trailers bool
 	// expects: the visitor sends the body when told to (Expect: 100-continue).
 	expects bool
 }
@@ -114,6 +116,8 @@ func (m *message) read(h *fasthttp.RequestHeader) error {
 			m.upgrWS = isFold(value, "websocket")
 		case host:
 			m.hostAt = i
+		case te:
+			m.trailers = m.trailers || has(value, "trailers")
 		case traceParent:
 			m.traces++
 			m.trace = i
@@ -166,8 +170,12 @@ func (m *message) appendHead(b []byte, ctx *fasthttp.RequestCtx, r *Request, ori
 	for i := range m.fields {
 		f := &m.fields[i]
 		switch f.kind {
-		case hop, connection, upgrade, http2, encoding, expect, session, ours, elsewhere, forwardedFor, requestID:
+		case hop, te, connection, upgrade, http2, encoding, expect, session, ours, elsewhere, forwardedFor, requestID:
 			continue
+		case trailer:
+			if h.ContentLength() != lengthChunked {
+				continue
+			}
 		case forwardedHost:
 			toldHost = raw[f.value:f.end]
 			continue
@@ -209,8 +217,11 @@ func (m *message) appendHead(b []byte, ctx *fasthttp.RequestCtx, r *Request, ori
 	if m.holdsBack(ctx) {
 		b = append(b, "Expect: 100-continue\r\n"...)
 	}
-	if tunnel {
+	switch {
+	case tunnel:
 		b = append(b, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
+	case m.trailers && h.IsHTTP11():
+		b = append(b, "Connection: TE\r\nTE: trailers\r\n"...)
 	}
 	if !trusted {
 		toldHost, toldPort = nil, nil
