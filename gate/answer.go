@@ -210,6 +210,10 @@ func (x *exchange) refuse(status int) {
 	switch status {
 	case fasthttp.StatusRequestEntityTooLarge:
 		reason = "the request's body is too large"
+	case fasthttp.StatusRequestURITooLong:
+		reason = "the request's target is too long"
+	case fasthttp.StatusRequestHeaderFieldsTooLarge:
+		reason = "the request's header is too long or has too many fields"
 	case fasthttp.StatusExpectationFailed:
 		reason = "the request expects what is not known here; 100-continue is"
 	case fasthttp.StatusRequestTimeout:

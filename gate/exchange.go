@@ -138,6 +138,30 @@ func overTLS(conn net.Conn) bool {
 	return lane != nil && lane.overTLS
 }
 
+// overLimits is the status for a request that measures more than it may, else 0.
+func (x *exchange) overLimits() int {
+	switch limits := &x.site.limits; {
+	case len(x.target) > int(limits.Target):
+		return fasthttp.StatusRequestURITooLong
+	case x.fields.count > limits.Fields:
+		return fasthttp.StatusRequestHeaderFieldsTooLarge
+	}
+	return 0
+}
+
+// readOverlong reads what came of a header that is too long to be a request: enough
+// to answer in the visitor's language, as browsers send cookies last. It returns the
+// status to answer with.
+func (x *exchange) readOverlong(line, lines []byte) int {
+	if len(line) == 0 {
+		return fasthttp.StatusRequestURITooLong
+	}
+	x.method, _, _ = bytes.Cut(line, []byte(" "))
+	x.fields.read(lines)
+	x.ctx.Response.SkipBody = string(x.method) == "HEAD"
+	return fasthttp.StatusRequestHeaderFieldsTooLarge
+}
+
 // remoteAddr is who the connection is from. Whoever comes by a unix socket is on
 // this machine.
 func remoteAddr(a net.Addr) netip.Addr {
@@ -190,7 +214,7 @@ type fields struct {
 	origin, accessMethod, accessHeaders                 []byte
 	referer, forwardedProto, forwardedHost, requestID   []byte
 	cookies, forwardedFor                               [8][]byte
-	cookie, forwarded                                   int
+	cookie, forwarded, count                            int
 	wantsHTML, requestedWith, prefetch, gzip            bool
 	hasToken                                            bool // also when it is empty: an app that has none yet
 	override                                            bool // a framework may take another method for this one
@@ -216,6 +240,7 @@ func (f *fields) read(raw []byte) {
 // take keeps one field. The length of the name is looked at first: it tells most
 // names apart.
 func (f *fields) take(name, value []byte) {
+	f.count++
 	switch len(name) {
 	case 4:
 		if equalFold(name, "host") {

@@ -22,6 +22,7 @@ func (x *exchange) forward(outcome metrics.Outcome) {
 	r := &x.request
 	*r = proxy.Request{
 		Client: x.client, Proto: "http", ID: x.requestID(), Via: x.site.headers.Via, Trace: x.site.headers.Trace,
+		MaxBody: x.site.limits.Body,
 	}
 	if x.https {
 		r.Proto = "https"

@@ -105,6 +105,10 @@ func (g *Gate) decide(x *exchange) {
 		return
 	}
 	x.read()
+	if status := x.overLimits(); status != 0 {
+		x.refuse(status)
+		return
+	}
 	if api, ok := x.visitorAPI(); ok {
 		g.answerAPI(x, api)
 		return

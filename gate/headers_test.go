@@ -48,7 +48,7 @@ func (f *front) logged() string {
 const shopAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 // openFront opens one whose configuration has more lines. Nothing of the shop is
-// gated. A path that begins with /break makes the shop hang up.
+// gated. At /break the shop hangs up, and at /upload it reads without an answer.
 func openFront(t *testing.T, lines string) *front {
 	t.Helper()
 	f := &front{got: make(chan string, 100)}
@@ -127,7 +127,11 @@ func (f *front) serve(c net.Conn) {
 			head.WriteString(line)
 		}
 		f.got <- head.String()
-		if strings.HasPrefix(head.String(), "GET /break") {
+		switch {
+		case strings.HasPrefix(head.String(), "GET /break"):
+			return
+		case strings.HasPrefix(head.String(), "POST /upload"):
+			_, _ = io.Copy(io.Discard, r)
 			return
 		}
 		if _, err := io.WriteString(c, shopAnswer); err != nil {

@@ -215,6 +215,9 @@ func (x *exchange) readPoll(rest []byte) bool {
 	if x.room = x.site.byName[string(rest[:end])]; x.room == nil {
 		return false
 	}
+	if x.head.Len() > x.site.limits.Fields {
+		return false
+	}
 	for i := range x.head.Len() {
 		x.fields.take(x.head.Field(i))
 	}

@@ -50,6 +50,7 @@ func NewServer(g *Gate, limits door.Limits) *Server {
 		// beyond this fasthttp answers 503 in its own words.
 		Concurrency:     2*limits.Conns + 1024,
 		ReadTimeout:     s.door.Limits().Header,
+		ReadBufferSize:  int(g.site.Load().limits.Header),
 		CloseOnShutdown: true,
 		ErrorHandler:    g.malformed,
 		ConnState: func(c net.Conn, state fasthttp.ConnState) {
@@ -57,11 +58,12 @@ func NewServer(g *Gate, limits door.Limits) *Server {
 			if lane == nil {
 				return
 			}
-			lane.mark(state)
-			switch state {
+			switch state { // one that was hijacked is somebody else's already
 			case fasthttp.StateActive:
+				lane.mark(state)
 				lane.door.Reading()
 			case fasthttp.StateIdle:
+				lane.mark(state)
 				lane.door.Idle()
 			}
 		},
@@ -144,7 +146,10 @@ func (g *Gate) malformed(ctx *fasthttp.RequestCtx, err error) {
 	status := fasthttp.StatusBadRequest
 	var small *fasthttp.ErrSmallBuffer
 	var network net.Error
+	line, lines, over := proxy.Overlong(ctx)
 	switch {
+	case over:
+		status = x.readOverlong(line, lines)
 	case errors.As(err, &small):
 		status = fasthttp.StatusRequestHeaderFieldsTooLarge
 	case errors.As(err, &network) && network.Timeout():

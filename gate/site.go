@@ -34,6 +34,7 @@ type site struct {
 	origin  config.Origin
 	headers config.Headers
 	pace    pace
+	limits  config.Limits
 	proxy   *proxy.Proxy
 	secure  bool         // visitors use https whatever the hop says
 	origins []string     // whose scripts may use gated paths
@@ -97,7 +98,7 @@ func (g *Gate) newSite(c *config.Config) (*site, error) {
 		return nil, err
 	}
 	s.trust = peer.NewTrust(c.TrustedProxies)
-	s.origin, s.headers, s.pace = c.Origin, c.Headers, pace{c.Visitors.BodyTimeout, c.Visitors.MinRate}
+	s.origin, s.headers, s.limits, s.pace = c.Origin, c.Headers, c.Limits, pace{c.Visitors.BodyTimeout, c.Visitors.MinRate}
 	if old := g.site.Load(); old != nil && reflect.DeepEqual(old.origin, s.origin) && old.pace == s.pace {
 		s.proxy = old.proxy // its connections and tunnels live on
 		return s, nil

@@ -159,6 +159,8 @@ func needsRestart(old, c *config.Config) string {
 		return "listen"
 	case old.Admin.Listen != c.Admin.Listen:
 		return "admin.listen"
+	case old.Limits.Header != c.Limits.Header:
+		return "limits.header"
 	case old.ProxyProtocol != c.ProxyProtocol:
 		return "proxy_protocol"
 	case old.Store != c.Store:

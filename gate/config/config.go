@@ -61,6 +61,7 @@ type Config struct {
 	CORSOrigins     []string // as browsers send them
 	Hosts           []string // of the site, beside those that rooms name; none: any
 	Headers         Headers
+	Limits          Limits
 	Origin          Origin
 	Visitors        Visitors
 	Log             Log
@@ -186,6 +187,7 @@ func Load(s Source) (*Config, error) {
 		OnStoreLoss: "hold",
 		HTTPS:       "auto",
 		Headers:     Headers{Via: true, Trace: true},
+		Limits:      defaultLimits,
 		Origin:      defaultOrigin(),
 		Visitors:    defaultVisitors,
 		Log:         Log{Level: slog.LevelInfo, Format: "json"},

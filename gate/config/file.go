@@ -45,6 +45,7 @@ func (l *loader) file(root *yaml.Node) {
 		{"cors_origins", l.corsOrigins},
 		{"hosts", l.hosts},
 		{"headers", l.headers},
+		{"limits", l.limits},
 		{"origin", l.originOf},
 		{"visitors", l.visitors},
 		{"log", func(n *yaml.Node, key string) {

@@ -65,7 +65,7 @@ func TestEveryKeyHasItsMeaning(t *testing.T) {
 		TrustedProxies: []netip.Prefix{
 			netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::/32"),
 		},
-		HTTPS: "auto", Headers: Headers{Via: true, Trace: true},
+		HTTPS: "auto", Headers: Headers{Via: true, Trace: true}, Limits: defaultLimits,
 		CORSOrigins: []string{"https://app.shop.example", "capacitor://localhost"},
 		Origin: Origin{
 			URLs:    []string{"https://10.0.0.1:3443", "https://10.0.0.2:3443"},
@@ -247,7 +247,7 @@ func TestAnOriginAloneIsEnough(t *testing.T) {
 		c.Secrets = nil
 		equal(t, name, plain(*c), plain{
 			Listen: []Listener{{Address: ":8080", Mode: 0o660}}, Admin: Admin{Listen: "127.0.0.1:9090"}, Store: "memory", OnStoreLoss: "hold", SecretGenerated: true, HTTPS: "auto",
-			Headers: Headers{Via: true, Trace: true},
+			Headers: Headers{Via: true, Trace: true}, Limits: defaultLimits,
 			Origin: Origin{
 				URLs: []string{"http://127.0.0.1:3000"}, ConnectTimeout: 2 * time.Second, HeaderTimeout: 30 * time.Second,
 				IdleTimeout: 5 * time.Minute, KeepAlive: 8 * time.Second, MaxConns: 1024,

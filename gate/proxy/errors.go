@@ -17,7 +17,7 @@ var (
 	ErrRequest = errors.New("proxy: malformed request")
 	// ErrExpectation: the request expects what nobody here knows: 417, then close.
 	ErrExpectation = errors.New("proxy: unknown expectation")
-	// ErrTooLarge: the body is above Config.MaxBody: 413, then close.
+	// ErrTooLarge: the body is above Request.MaxBody: 413, then close.
 	ErrTooLarge = errors.New("proxy: request body too large")
 	// ErrClientBody: the body was malformed, too slow or cut off. The origin
 	// saw a broken connection, never an end. 400, then close.

@@ -71,6 +71,7 @@ type exchange struct {
 	usedAt  atomic.Int64 // Unix nanoseconds
 	writeBy time.Time
 	down    pace
+	maxBody int64
 
 	up upload
 }
@@ -771,7 +772,7 @@ func (x *exchange) fromNow(look time.Duration) time.Time {
 func (x *exchange) copyUp(src io.Reader, n int) (err error, source bool) {
 	u := &x.up
 	idle := x.p.c.ClientTimeout
-	max := x.p.c.MaxBody
+	max := x.maxBody
 	wait := pace{pause: idle, rate: x.p.c.MinRate}
 	if d := x.p.c.BodyTimeout; d > 0 {
 		wait.until = time.Now().Add(d)

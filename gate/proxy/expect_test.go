@@ -115,7 +115,7 @@ func TestTheGateDecidesBeforeABodyIsAskedFor(t *testing.T) {
 		c.wantRest("HTTP/1.1 429 Too Many Requests\r\nContent-Length: 4\r\nConnection: close\r\n\r\nwait")
 	})
 	t.Run("too large", func(t *testing.T) {
-		g := start(t, func(int, *peerConn) { t.Error("the origin was called") }, func(c *Config) { c.MaxBody = 10000 })
+		g := start(t, func(int, *peerConn) { t.Error("the origin was called") }, func(g *rig) { g.request.MaxBody = 10000 })
 		c := g.dial()
 		c.send(held["a long body"].head)
 		c.wantRest("HTTP/1.1 413 Request Entity Too Large\r\nContent-Length: 9\r\nConnection: close\r\n\r\ntoo_large")

@@ -23,7 +23,6 @@ type Config struct {
 	TunnelTimeout time.Duration // 1h without a byte in either direction
 	Host          string        // what the origin gets as Host; "": what the visitor sent, or else its own name
 	MaxTunnels    int           // 4096 upgraded connections
-	MaxBody       int64         // bytes of a request's body; 0 is no limit
 	BodyTimeout   time.Duration // for a whole request body; 0 is no limit
 	MinRate       int           // bytes of a body a second, either way, after ClientTimeout; 0 is any
 
@@ -86,7 +85,7 @@ func New(c Config) (*Proxy, error) {
 			errs = append(errs, fmt.Errorf("proxy: %s %v is negative", d.name, d.d))
 		}
 	}
-	if c.MaxTunnels < 0 || c.MaxBody < 0 || c.BodyTimeout < 0 || c.MinRate < 0 {
+	if c.MaxTunnels < 0 || c.BodyTimeout < 0 || c.MinRate < 0 {
 		errs = append(errs, errors.New("proxy: a limit is negative"))
 	}
 	origins, err := origin.New(c.Origin)
@@ -149,8 +148,8 @@ func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) erro
 	if empty {
 		body = nil
 	}
-	if p.c.MaxBody > 0 && int64(length) > p.c.MaxBody {
-		return fmt.Errorf("%w: %d bytes, %d allowed", ErrTooLarge, length, p.c.MaxBody)
+	if x.maxBody = r.MaxBody; x.maxBody > 0 && int64(length) > x.maxBody {
+		return fmt.Errorf("%w: %d bytes, %d allowed", ErrTooLarge, length, x.maxBody)
 	}
 	if empty && x.req.opt.upgrade && x.req.upgrWS && h.IsHTTP11() && ctx.IsGet() {
 		return x.forwardUpgrade(ctx, r, a)
@@ -381,7 +380,7 @@ func (x *exchange) attempt(body io.Reader, length int, head bool, now time.Time)
 		x.up.stop()
 		if u := &x.up; u.source && u.err != errStopped {
 			if u.err == ErrTooLarge {
-				return nil, a, some, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, x.p.c.MaxBody)
+				return nil, a, some, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, x.maxBody)
 			}
 			return nil, a, some, fmt.Errorf("%w: %w", ErrClientBody, u.err)
 		}

@@ -23,6 +23,7 @@ type Request struct {
 	// Via has the gate named in Via; Trace gives a request that brings no
 	// well-formed traceparent one.
 	Via, Trace bool
+	MaxBody    int64 // bytes of the request's body; 0 is no limit
 	// Room and Visitor go to the origin as Sluice-Room and Sluice-Visitor;
 	// empty ones are left out.
 	Room, Visitor string

@@ -249,7 +249,7 @@ func TestACutOrMalformedBodyNeverLooksWholeToTheOrigin(t *testing.T) {
 }
 
 func TestABodyAboveTheLimitIsRefused(t *testing.T) {
-	limit := func(c *Config) { c.MaxBody = 10000 }
+	limit := func(g *rig) { g.request.MaxBody = 10000 }
 	t.Run("by its length, before anything is sent", func(t *testing.T) {
 		g := start(t, always(ok), limit)
 		c := g.dial()

@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	// requestHeader is the most that a request line and header may have.
+	// requestHeader is the most that a request line and header may have where the
+	// server does not say.
 	requestHeader = 16 << 10
 	// answerBuffer holds a waiting page with its header.
 	answerBuffer = 16 << 10
@@ -24,8 +25,8 @@ const (
 )
 
 // ConfigureServer sets what the proxy needs of the server that calls it, and
-// what keeps fasthttp from inventing things. Timeouts and a logger are set only
-// where there are none, and so is ErrorHandler. The gate sets Concurrency, Handler
+// what keeps fasthttp from inventing things. Timeouts, a logger and ReadBufferSize,
+// which a header has to fit into, are set only where there are none, and so is ErrorHandler. The gate sets Concurrency, Handler
 // and ExpectHandler. The latter does what Handler would, and returns 100 where
 // Answer.Continue asks for it, else the status of the answer.
 func ConfigureServer(s *fasthttp.Server) {
@@ -39,7 +40,7 @@ func ConfigureServer(s *fasthttp.Server) {
 	// Bodies stream, multipart ones too.
 	s.StreamRequestBody = true
 	s.DisablePreParseMultipartForm = true
-	if s.ReadBufferSize < requestHeader {
+	if s.ReadBufferSize == 0 {
 		s.ReadBufferSize = requestHeader
 	}
 

@@ -33,6 +33,18 @@ func Refused(ctx *fasthttp.RequestCtx) string {
 	return ""
 }
 
+// Overlong reports whether the server was given no request because the header is
+// longer than its buffer or has too many fields. Lines are what came of it: the
+// request line, empty where not even that fits, and fields.
+func Overlong(ctx *fasthttp.RequestCtx) (line, fields []byte, over bool) {
+	v := strictOf(ctx.Conn())
+	if v == nil || v.refused != errHeadLong && v.refused != errFields {
+		return nil, nil, false
+	}
+	line, fields, _ = bytes.Cut(v.over, []byte("\r\n"))
+	return line, fields, true
+}
+
 const (
 	errMethod    = refusal("method")
 	errConnect   = refusal("method CONNECT")
@@ -51,6 +63,7 @@ const (
 	errTwoSizes  = refusal("more than one Content-Length or Transfer-Encoding")
 	errOldCoding = refusal("Transfer-Encoding with HTTP/1.0")
 	errHTTP2     = refusal("upgrade to HTTP/2")
+	errFields    = refusal("too many fields")
 	errTwoWays   = refusal("the header can be read in two ways")
 )
 
@@ -176,7 +189,7 @@ func (h *requestHead) read(b []byte) (done bool, err error) {
 			return true, h.check()
 		}
 		if h.fields++; h.fields > maxFields {
-			return false, refusal(errTooManyF.Error())
+			return false, errFields
 		}
 		// b may be read again with more in it, but stands where it stood.
 		if err := h.take(f.kind, b[f.value:f.end]); err != nil {

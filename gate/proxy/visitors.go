@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -41,6 +42,7 @@ type strictConn struct {
 	fromHeld bool // the last bytes received were held
 
 	refused error       // why this request, the last one, is no request
+	over    []byte      // of one that is too long: the lines that are whole
 	lingers atomic.Bool // to be closed with patience
 }
 
@@ -136,10 +138,14 @@ func (v *strictConn) readHead(p []byte) (n int, err error) {
 			done, refused := v.head.read(p[:n])
 			switch {
 			case refused != nil:
+				if refused == errFields {
+					v.over = bytes.Clone(p[:v.head.at])
+				}
 				return v.refuse(p, refused), nil
 			case done:
 				return v.begin(p, n), nil
 			case n == len(p):
+				v.over = bytes.Clone(p[:v.head.at])
 				v.end(errHeadLong) // the server finds out by itself
 				return n, nil
 			case v.again && !told && v.begun != nil:
