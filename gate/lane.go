@@ -103,7 +103,11 @@ func doorOf(conn net.Conn) *door.Conn {
 }
 
 // mark is told what the server does with the connection.
-func (c *laneConn) mark(state fasthttp.ConnState) { c.between = state == fasthttp.StateIdle }
+func (c *laneConn) mark(state fasthttp.ConnState) {
+	if state != fasthttp.StateHijacked { // of that another goroutine reads already
+		c.between = state == fasthttp.StateIdle
+	}
+}
 
 // Read reads for the server, and answers polls on the way.
 func (c *laneConn) Read(p []byte) (int, error) {

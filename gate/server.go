@@ -155,6 +155,8 @@ func (g *Gate) malformed(ctx *fasthttp.RequestCtx, err error) {
 	case errors.As(err, &network) && network.Timeout():
 		status = fasthttp.StatusRequestTimeout
 		g.metrics.Refused(metrics.RefusedHeader)
+	default:
+		x.why = proxy.Refused(ctx)
 	}
 	x.refuse(status)
 }

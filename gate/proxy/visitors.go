@@ -125,14 +125,13 @@ func (v *strictConn) readHead(p []byte) (n int, err error) {
 	for blank, told := false, false; ; {
 		var m int
 		m, err = v.receive(p[n:])
-		if n += m; n > 0 && v.head.at == 0 && (p[0] == '\r' || p[0] == '\n') {
-			switch {
-			case blank || p[0] == '\n' || n > 1 && p[1] != '\n':
+		n += m
+		for n > 0 && (p[0] == '\n' || p[0] == '\r' && (n > 1 || blank)) {
+			if blank || p[0] == '\n' || p[1] != '\n' {
 				return v.refuse(p, errBlankLines), nil
-			case n > 1:
-				blank = true
-				n = copy(p, p[2:n])
 			}
+			blank = true
+			n = copy(p, p[2:n])
 		}
 		if n > 0 && p[0] != '\r' {
 			done, refused := v.head.read(p[:n])
