@@ -133,6 +133,7 @@ type adminRoom struct {
 		Absent  int64 `json:"absent"`
 		Called  int64 `json:"called"`
 		Active  int64 `json:"active"`
+		Calls   int64 `json:"calls"`
 	} `json:"counts"` // nil: the gate never heard its store
 	At *time.Time `json:"at"`
 

@@ -137,6 +137,7 @@ func sayHello(out io.Writer, base, admin string, noCrowd bool) {
                  %s/          the shop window, which has no line
 
   Try, in a second terminal:
+                 sluice top%s
                  sluice room show drop%s
                  sluice room set drop rate=8/s%s
                  sluice room set drop mode=hold message="Back in five minutes"%s
@@ -145,7 +146,7 @@ func sayHello(out io.Writer, base, admin string, noCrowd bool) {
 
   Ctrl-C ends it.
 
-`, crowdLine, base, base, base, flag, flag, flag, flag)
+`, crowdLine, base, base, base, flag, flag, flag, flag, flag)
 }
 
 // watch shows how the line and the shop are doing, in one line that is written

@@ -20,7 +20,7 @@ Use it:      sluice serve --origin http://127.0.0.1:3000 --rate 10/s`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(newServeCommand(), newDemoCommand(), newValidateCommand(), newRoomCommand(),
-		newLoadtestCommand(), newHealthcheckCommand(), newVersionCommand())
+		newTopCommand(), newLoadtestCommand(), newHealthcheckCommand(), newVersionCommand())
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
 	for _, cmd := range root.Commands() {

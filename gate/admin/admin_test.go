@@ -159,7 +159,7 @@ const patchDrop = "PATCH /api/v1/rooms/drop\nContent-Type: application/merge-pat
 
 const drop = `{"name":"drop","settings":{"rate":"600/m","burst":10,"max_active":300,"max_waiting":"none","session":"10m",` +
 	`"max_session":"none","claim_within":"30s","keep_place":"30m","mode":"auto","poll":{"min":"2s","max":"30s"},"message":""},` +
-	`"overrides":{},"version":0,"counts":{"waiting":80213,"absent":12,"called":7,"active":291},"at":"1999-12-31T23:59:59.000Z"}`
+	`"overrides":{},"version":0,"counts":{"waiting":80213,"absent":12,"called":7,"active":291,"calls":0},"at":"1999-12-31T23:59:59.000Z"}`
 
 const vip = `{"name":"vip","settings":{"rate":"none","burst":null,"max_active":"none","max_waiting":"none","session":"10m",` +
 	`"max_session":"1h","claim_within":"30s","keep_place":"30m","mode":"auto","poll":{"min":"2s","max":"30s"},"message":"<b>soon</b> & safely"},` +
@@ -251,7 +251,7 @@ func TestPatch(t *testing.T) {
 			`"overrides":{"rate":{"value":"300/m","file":"600/m","by":"loopback","at":"2000-01-01T00:00:00.000Z"},`+
 			`"max_active":{"value":"none","file":300,"by":"loopback","at":"2000-01-01T00:00:00.000Z"},`+
 			`"message":{"value":"<b>","file":"","by":"loopback","at":"2000-01-01T00:00:00.000Z"}},`+
-			`"version":1,"counts":{"waiting":80213,"absent":12,"called":7,"active":291},"at":"1999-12-31T23:59:59.000Z"}`+"\n")
+			`"version":1,"counts":{"waiting":80213,"absent":12,"called":7,"active":291,"calls":0},"at":"1999-12-31T23:59:59.000Z"}`+"\n")
 		s.wantAudit(`level=INFO msg="room changed" by=loopback remote=127.0.0.1:50000 room=drop version=1 ` +
 			`changes.rate.before=600/m changes.rate.after=300/m changes.max_active.before=300 changes.max_active.after=none ` +
 			`changes.message.before="" changes.message.after=<b>`)

@@ -48,6 +48,7 @@ type countsAnswer struct {
 	Absent  int64 `json:"absent"`
 	Called  int64 `json:"called"`
 	Active  int64 `json:"active"`
+	Calls   int64 `json:"calls"` // since the line began
 }
 
 type overrideAnswer struct {
@@ -86,7 +87,7 @@ func answer(r Room, now time.Time) roomAnswer {
 	if r.Age >= 0 {
 		at := moment(now.Add(-r.Age))
 		a.At = &at
-		a.Counts = &countsAnswer{r.Snapshot.Waiting, r.Snapshot.Away, r.Snapshot.Called, r.Snapshot.Active}
+		a.Counts = &countsAnswer{r.Snapshot.Waiting, r.Snapshot.Away, r.Snapshot.Called, r.Snapshot.Active, r.Snapshot.Calls}
 	}
 	return a
 }
