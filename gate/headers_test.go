@@ -302,3 +302,36 @@ func TestTheLoadBalancersPROXYHeaderTellsTheShopWhoCame(t *testing.T) {
 		}
 	}
 }
+
+// Whatever of a visitor's comes back in a header, it ends no line there.
+func TestNobodyWritesLinesIntoOurAnswers(t *testing.T) {
+	f := openFront(t, "cors_origins: [https://app.example]\ntrusted_proxies: [127.0.0.1]\n")
+	for _, ending := range []string{"%0d%0a", "%0D%0A", "%0a", "%E5%98%8A%E5%98%8D", "\\r\\n", "\xe5\x98\x8a\xe5\x98\x8d", "\t", "\r\n", "\n", "\r", "\x00"} {
+		evil := "a" + ending + "Set-Cookie:evil=1" + ending + ending + "<evil>"
+		for _, request := range []string{
+			"GET /drop/" + evil + " HTTP/1.1\r\nHost: a\r\n",
+			"GET /.sluice/rooms/" + evil + " HTTP/1.1\r\nHost: a\r\n",
+			"GET /drop HTTP/1.1\r\nHost: " + evil + "\r\n",
+			"POST /drop HTTP/1.1\r\nHost: a\r\nReferer: http://a/" + evil + "\r\nSec-Fetch-Mode: navigate\r\nContent-Length: 0\r\n",
+			"GET /drop HTTP/1.1\r\nHost: a\r\nOrigin: https://app.example" + evil + "\r\n",
+			"OPTIONS /drop HTTP/1.1\r\nHost: a\r\nOrigin: https://app.example\r\nAccess-Control-Request-Method: " + evil + "\r\n",
+			"OPTIONS /drop HTTP/1.1\r\nHost: a\r\nOrigin: https://app.example\r\nAccess-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: " + evil + "\r\n",
+			"GET /drop HTTP/1.1\r\nHost: a\r\nAccept-Language: " + evil + "\r\nSec-Fetch-Mode: navigate\r\n",
+			"GET /drop/..%2f HTTP/1.1\r\nHost: a\r\nX-Request-Id: " + evil + "\r\n",
+			"GET /drop HTTP/1.1\r\nHost: a\r\nCookie: sluice-drop=" + evil + "\r\n",
+			"GET /drop HTTP/1.1\r\nHost: a\r\nSluice-Token: " + evil + "\r\n",
+		} {
+			answer := f.whole(t, 1<<30, request+"Connection: close\r\n\r\n")
+			head, _, found := strings.Cut(answer, "\r\n\r\n")
+			if !found || strings.Contains(strings.ReplaceAll(head, "\r\n", ""), "\n") || strings.Contains(strings.ReplaceAll(head, "\r\n", ""), "\r") {
+				t.Errorf("%q is answered\n%q", request, answer)
+			}
+			for _, line := range strings.Split(head, "\r\n")[1:] {
+				name, _, colon := strings.Cut(line, ":")
+				if !colon || strings.EqualFold(name, "Set-Cookie") && strings.Contains(line, "evil") || strings.Contains(name, "evil") {
+					t.Errorf("%q is answered with the line %q", request, line)
+				}
+			}
+		}
+	}
+}

@@ -18,7 +18,11 @@ import (
 func (l *loader) check() {
 	c := l.c
 	l.checkOrigin()
-	if c.ProxyProtocol && len(c.TrustedProxies) == 0 && !l.isBad("trusted_proxies") {
+	// Who may connect to a unix socket is trusted, and systemd's may be one.
+	overTCP := slices.ContainsFunc(c.Listen, func(v Listener) bool {
+		return !strings.HasPrefix(v.Address, "unix:") && v.Address != "systemd" && !strings.HasPrefix(v.Address, "systemd:")
+	})
+	if c.ProxyProtocol && overTCP && len(c.TrustedProxies) == 0 && !l.isBad("trusted_proxies") && !l.isBad("listen") {
 		l.problem("proxy_protocol", "every connection would be closed, as trusted_proxies names nobody: name the load balancers there")
 	}
 	for _, v := range c.Listen {

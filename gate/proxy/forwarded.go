@@ -96,6 +96,8 @@ func peer(ctx *fasthttp.RequestCtx) netip.Addr {
 	case *net.TCPAddr:
 		addr, _ := netip.AddrFromSlice(a.IP)
 		return addr
+	case *net.UnixAddr: // somebody on this machine
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	default:
 		addr, _ := netip.AddrFromSlice(ctx.RemoteIP())
 		return addr
