@@ -125,7 +125,8 @@ func quoted(s string) (string, bool) {
 // was asked. Whatever could be read in two ways it calls doubtful.
 type recorder struct {
 	net.Listener
-	conns sync.WaitGroup
+	answer string
+	conns  sync.WaitGroup
 
 	mu         sync.Mutex
 	asked      []asked
@@ -134,11 +135,17 @@ type recorder struct {
 }
 
 func openRecorder(t testing.TB) *recorder {
+	r := &recorder{answer: "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"}
+	r.listen(t)
+	return r
+}
+
+func (r *recorder) listen(t testing.TB) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &recorder{Listener: l}
+	r.Listener = l
 	r.conns.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -147,11 +154,11 @@ func openRecorder(t testing.TB) *recorder {
 			}
 			r.conns.Go(func() {
 				defer c.Close()
-				r.serve(c, func() { io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") })
+				r.serve(c, func() { io.WriteString(c, r.answer) })
 			})
 		}
 	})
-	return r
+	t.Cleanup(func() { l.Close(); r.conns.Wait() })
 }
 
 // serve reads requests until one does not come whole, and has each answered.
@@ -454,7 +461,13 @@ func TestRequestsThatCanBeReadInTwoWaysGoNowhere(t *testing.T) {
 	if len(cases) < 250 {
 		t.Errorf("only %d requests", len(cases))
 	}
-	origin := openRecorder(t)
+	var origin *recorder
+	t.Cleanup(func() { // everything has ended by then
+		if got, doubtful, _ := origin.take(); len(got)+len(doubtful) > 0 {
+			t.Errorf("later the origin got %q %q", got, doubtful)
+		}
+	})
+	origin = openRecorder(t)
 	rig := openFramingRig(t, origin.Addr().String())
 	// What breaks in mid-body comes last: its rest may reach the origin late.
 	slices.SortStableFunc(cases, func(a, b rawCase) int {
@@ -484,13 +497,6 @@ func TestRequestsThatCanBeReadInTwoWaysGoNowhere(t *testing.T) {
 			c.try(t, rig.pipes.dial(), origin, fmt.Sprintf("cut at %d", at), []string{c.raw[:at], c.raw[at:]}, false, false)
 		}
 	}
-	origin.Close()
-	t.Cleanup(func() {
-		origin.conns.Wait()
-		if got, doubtful, _ := origin.take(); len(got)+len(doubtful) > 0 {
-			t.Errorf("later the origin got %q %q", got, doubtful)
-		}
-	})
 }
 
 func TestTheReasonOfARefusalIsTold(t *testing.T) {
@@ -532,7 +538,6 @@ http {
 
 func TestNginxReadsWhatTheGateForwardsAsItWasMeant(t *testing.T) {
 	origin := openRecorder(t)
-	t.Cleanup(func() { origin.Close(); origin.conns.Wait() })
 	rig := openFramingRig(t, nginxBefore(t, origin.Addr().String()))
 	for _, c := range readCases(t) {
 		if c.want.target == "*" {
