@@ -351,7 +351,7 @@ func TestRequests(t *testing.T) {
 		s := openSite(t, "mode: auto\n", "")
 		ann := s.visitor()
 		r := ann.opens("/drop/cached") // with the pass
-		wantHeader(t, r, "Cache-Control", "private")
+		wantHeader(t, r, "Cache-Control", "private, max-age=60")
 		await(t, "the pass is confirmed", func() error { // a pass given on the spot is renewed at once
 			if r = ann.opens("/drop/cached"); len(r.header["Set-Cookie"]) > 0 {
 				return fmt.Errorf("the answer sets %q", r.header["Set-Cookie"])

@@ -347,11 +347,9 @@ func (v *visit) bytes(shop *pages, answer *reply, path string) error {
 		h.Del("Connection")
 	}
 	ours := func(c string) bool { return strings.HasPrefix(c, "sluice-drop=") }
-	if n := len(got["Set-Cookie"]); n > 0 {
+	want.Set("Cache-Control", "private") // nobody else may be given the page out of a cache
+	if len(got["Set-Cookie"]) > 0 {
 		got["Set-Cookie"] = slices.DeleteFunc(got["Set-Cookie"], ours)
-		if len(got["Set-Cookie"]) < n { // nobody else may be given the token out of a cache
-			want.Set("Cache-Control", "private")
-		}
 		if len(got["Set-Cookie"]) == 0 {
 			got.Del("Set-Cookie")
 		}

@@ -365,17 +365,20 @@ func TestAnswersThatSharedCachesMightKeep(t *testing.T) {
 		private        string // what leaves after MakePrivate
 	}{
 		"nothing said":            {"GET", "", true, "Cache-Control: private\r\n"},
-		"public":                  {"GET", "cache-control: public, max-age=60\r\n", true, "Cache-Control: private\r\n"},
-		"twice":                   {"GET", "Cache-Control: public\r\nX: 1\r\nCache-Control: max-age=60\r\n", true, "X: 1\r\nCache-Control: private\r\n"},
+		"public":                  {"GET", "cache-control: public, max-age=60, s-maxage=600, immutable\r\n", true, "Cache-Control: private, max-age=60, immutable\r\n"},
+		"twice":                   {"GET", "Cache-Control: public\r\nX: 1\r\nCache-Control: max-age=60\r\n", true, "X: 1\r\nCache-Control: private, max-age=60\r\n"},
 		"for a CDN alone":         {"GET", "Cache-Control: private\r\nCDN-Cache-Control: max-age=60\r\n", true, "Cache-Control: private\r\n"},
 		"Surrogate-Control":       {"GET", "Surrogate-Control: max-age=60\r\n", true, "Cache-Control: private\r\n"},
 		"private for one field":   {"GET", "Cache-Control: private=\"x\"\r\n", true, "Cache-Control: private\r\n"},
-		"no-cache may be kept":    {"GET", "Cache-Control: no-cache\r\n", true, "Cache-Control: private\r\n"},
+		"no-cache may be kept":    {"GET", "Cache-Control: no-cache,proxy-revalidate , must-revalidate\r\n", true, "Cache-Control: private, no-cache, must-revalidate\r\n"},
+		"private in quotes":       {"GET", "Cache-Control: no-cache=\"a, private, b\", max-age=9\r\n", true, "Cache-Control: private, no-cache=\"a, b\", max-age=9\r\n"},
 		"no-store":                {"GET", "cache-control: max-age=0, No-Store\r\n", false, ""},
 		"private":                 {"GET", "Cache-Control: private\r\n", false, ""},
 		"private, for CDNs, too":  {"GET", "Cache-Control: private\r\nCDN-Cache-Control: no-store\r\n", false, ""},
 		"POST":                    {"POST", "", false, ""},
-		"POST, public":            {"POST", "Cache-Control: public\r\n", false, ""},
+		"POST, public":            {"POST", "Cache-Control: public\r\n", true, "Cache-Control: private\r\n"},
+		"nginx's own":             {"GET", "Cache-Control: no-store\r\nX-Accel-Expires: 60\r\n", true, "Cache-Control: private, no-store\r\n"},
+		"Akamai's own":            {"GET", "Edge-Control: !no-store, max-age=1h\r\n", true, "Cache-Control: private\r\n"},
 		"HEAD":                    {"HEAD", "Cache-Control: public\r\n", true, "Cache-Control: private\r\n"},
 		"named in Connection too": {"GET", "Connection: cache-control\r\nCache-Control: public\r\n", true, "Cache-Control: private\r\n"},
 	} {
@@ -403,6 +406,40 @@ func TestAnswersThatSharedCachesMightKeep(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a page of a room is nobody else's", func(t *testing.T) {
+		for fields, want := range map[string]string{
+			"": "Cache-Control: private\r\n",
+			"Content-Type: text/html; charset=utf-8\r\nX: 1\r\n":                                       "Content-Type: text/html; charset=utf-8\r\nX: 1\r\nCache-Control: private\r\n",
+			"Content-Type: Text/HTML\r\nCache-Control: public, max-age=60\r\nX: 1\r\n":                 "Content-Type: Text/HTML\r\nX: 1\r\nCache-Control: private, max-age=60\r\n",
+			"Content-Type: application/xhtml+xml\r\nCDN-Cache-Control: max-age=60\r\n":                 "Content-Type: application/xhtml+xml\r\nCache-Control: private\r\n",
+			"Content-Type: text/html\r\nCache-Control: private\r\nX-Accel-Expires: 60\r\n":             "Content-Type: text/html\r\nCache-Control: private\r\n",
+			"Content-Type: text/html\r\ncache-control: no-cache\r\n":                                   "Content-Type: text/html\r\nCache-Control: private, no-cache\r\n",
+			"Content-Type: text/html\r\ncache-control: no-store\r\n":                                   "",
+			"Content-Type: text/html\r\ncache-control: private, max-age=5\r\n":                         "",
+			"Content-Type: application/json\r\n":                                                       "Content-Type: application/json\r\nCache-Control: private\r\n",
+			"Content-Type: application/json\r\nCache-Control: no-cache\r\n":                            "", // it says how to keep it
+			"Content-Type: text/css\r\nCache-Control: public, max-age=31536000, immutable\r\nX: 1\r\n": "", // and this is for everybody
+			"Content-Type: text/css\r\nSurrogate-Control: max-age=60\r\n":                              "",
+		} {
+			if want == "" {
+				want = fields
+			}
+			for _, method := range []string{"GET", "HEAD"} {
+				g := start(t, always("HTTP/1.1 200 OK\r\n"+fields+"Content-Length: 0\r\n\r\n"))
+				g.request.Room = "drop"
+				c := g.dial()
+				c.send(method + " / HTTP/1.1\r\nHost: a\r\n\r\n")
+				if got := strings.Replace(c.head(), "Content-Length: 0\r\n", "", 1); got != "HTTP/1.1 200 OK\r\n"+want+"\r\n" {
+					t.Errorf("%s, %q: got %q, want %q", method, fields, got, want)
+				}
+			}
+		}
+		g := start(t, always("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+		g.request.Room = "drop"
+		c := g.dial()
+		c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+		c.wantNext("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	})
 	t.Run("left alone it is as it was sent", func(t *testing.T) {
 		g := start(t, always("HTTP/1.1 200 OK\r\ncache-control: public\r\nX: 1\r\nCDN-cache-control: a\r\ncache-control: b\r\nContent-Length: 0\r\n\r\n"))
 		c := g.dial()

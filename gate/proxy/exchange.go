@@ -62,6 +62,7 @@ type exchange struct {
 	trails  bool // and what stands behind them
 	trailed int  // bytes of that so far
 	behind  []byte
+	room    bool // it is for somebody in a room
 
 	// the visitor's side while the body streams
 	client  net.Conn
@@ -258,8 +259,10 @@ func (x *exchange) parse(b []byte, head bool) (a answer, err error) {
 // itself (held).
 func (x *exchange) keep(ctx *fasthttp.RequestCtx, b []byte, n *answer, a *Answer, held bool) {
 	h := &ctx.Response.Header
-	a.Cacheable = x.cacheable(ctx, b)
 	x.trails = x.req.trailers && x.chunks && x.framing == chunked
+	cache := x.readCaching(b)
+	a.Cacheable = cache.shared(ctx)
+	guard := x.room && cache.guarded(ctx)
 	out := append(x.out[:0], b[n.reason:n.reasonEnd]...)
 	for i := range x.fields {
 		f := &x.fields[i]
@@ -282,6 +285,13 @@ func (x *exchange) keep(ctx *fasthttp.RequestCtx, b []byte, n *answer, a *Answer
 			if held || x.framing == chunked || n.status < 200 || n.status == 204 {
 				continue
 			}
+		case cacheControl, targeted:
+			if guard {
+				continue
+			}
+			if n.opt.names && removes(x.fields, b, b[f.name:f.colon]) {
+				continue
+			}
 		case setCookie:
 			if isOurs(b[f.value:f.end]) {
 				continue // nobody but the gate sets them
@@ -295,6 +305,10 @@ func (x *exchange) keep(ctx *fasthttp.RequestCtx, b []byte, n *answer, a *Answer
 		out = append(out, b[f.name:f.colon]...)
 		out = append(out, ": "...)
 		out = append(out, b[f.value:f.end]...)
+	}
+	if guard {
+		a.Cacheable = false
+		out = x.appendPrivate(append(out, "\r\n"...), b)
 	}
 	if x.chunks && x.framing == untilClose {
 		out = append(out, "\r\nTransfer-Encoding: chunked"...)
@@ -310,49 +324,6 @@ func (x *exchange) keep(ctx *fasthttp.RequestCtx, b []byte, n *answer, a *Answer
 }
 
 var zeroes [4 << 10]byte
-
-// cacheable reports whether a shared cache might keep the answer (RFC 9111, 3;
-// RFC 9213). When in doubt it might: no-cache, too, lets it be stored.
-func (x *exchange) cacheable(ctx *fasthttp.RequestCtx, b []byte) bool {
-	if !ctx.IsGet() && !ctx.IsHead() {
-		return false
-	}
-	keeps := true
-	for i := range x.fields {
-		f := &x.fields[i]
-		if f.kind != cacheControl && f.kind != targeted {
-			continue
-		}
-		forbids := has(b[f.value:f.end], "no-store") || has(b[f.value:f.end], "private")
-		if f.kind == targeted && !forbids {
-			return true // it overrules Cache-Control where it is understood
-		}
-		if f.kind == cacheControl && forbids {
-			keeps = false
-		}
-	}
-	return keeps
-}
-
-// MakePrivate turns an answer that is Cacheable into one that no shared cache
-// keeps. The gate calls it before it adds a cookie or token.
-func MakePrivate(ctx *fasthttp.RequestCtx) {
-	h := &ctx.Response.Header
-	lines := bytes.Split(h.StatusMessage(), []byte("\r\n"))
-	var kept []byte
-	for i, l := range lines {
-		if i == 0 {
-			kept = append(kept, l...) // the reason phrase
-			continue
-		}
-		name, _, _ := bytes.Cut(l, []byte(":"))
-		if k := kindOf(name); k == cacheControl || k == targeted {
-			continue
-		}
-		kept = append(append(kept, "\r\n"...), l...)
-	}
-	setReason(h, append(kept, "\r\nCache-Control: private"...))
-}
 
 // Answers' bodies.
 

@@ -35,6 +35,7 @@ const (
 	elsewhere // names another path or host than the request line and Host: dropped
 	cacheControl
 	targeted // CDN-Cache-Control and its like
+	contentType
 )
 
 // field is one line of a header: offsets into the header's bytes.
@@ -214,6 +215,10 @@ func kindOf(name []byte) kind {
 			if is(name, "connection") {
 				return connection
 			}
+		case 12:
+			if is(name, "content-type") {
+				return contentType
+			}
 		case 13:
 			if is(name, "cache-control") {
 				return cacheControl
@@ -237,6 +242,9 @@ func kindOf(name []byte) kind {
 	case 'e':
 		if is(name, "expect") {
 			return expect
+		}
+		if is(name, "edge-control") {
+			return targeted
 		}
 	case 'f':
 		switch len(name) {
@@ -356,6 +364,9 @@ func kindOf(name []byte) kind {
 		case 15:
 			if like(name, "x-original-host") {
 				return forwarded
+			}
+			if is(name, "x-accel-expires") {
+				return targeted
 			}
 		case 19:
 			if like(name, "x-cluster-client-ip") {

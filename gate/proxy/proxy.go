@@ -161,7 +161,7 @@ func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) erro
 	}
 	x.asks = x.req.holdsBack(ctx)
 	x.up.announced = x.req.announced(x.up.announced[:0], h.RawHeaders(), length)
-	x.client, x.use, x.tag = ctx.Conn(), r.Use, r.Tag
+	x.client, x.use, x.tag, x.room = ctx.Conn(), r.Use, r.Tag, r.Room != ""
 	head, got, err := x.send(ctx, r, body, whole, length)
 	if err == errContinue {
 		a.Continue, a.begun = true, x

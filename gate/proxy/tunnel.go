@@ -191,7 +191,7 @@ func (x *exchange) forwardUpgrade(ctx *fasthttp.RequestCtx, r *Request, a *Answe
 	if err := x.connect(p.origins.Dial(now, &x.round)); err != nil {
 		return err
 	}
-	x.client, x.use, x.tag = ctx.Conn(), r.Use, r.Tag
+	x.client, x.use, x.tag, x.room = ctx.Conn(), r.Use, r.Tag, r.Room != ""
 	x.usedAt.Store(now.UnixNano())
 	x.c.writeWithin(now, p.c.HeaderTimeout)
 	x.waitUntil(now, p.c.HeaderTimeout)
