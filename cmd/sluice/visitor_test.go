@@ -697,6 +697,13 @@ func (rec *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/drop/slow":
 		<-rec.slow
 	}
+	if page, says := shownToCaches[r.URL.Path]; says {
+		for name, value := range page {
+			w.Header().Set(name, value)
+		}
+		fmt.Fprintf(w, "shown to %q", r.Header.Get("Sluice-Visitor"))
+		return
+	}
 	fmt.Fprintf(w, "shop: %s %s", r.Method, r.RequestURI)
 }
 
