@@ -69,12 +69,23 @@ func openFront(t *testing.T, lines string) *front {
 			})
 		}
 	})
-	c, err := config.Load(config.Source{File: "test", Data: []byte(fmt.Sprintf(`
+	f.open(t, fmt.Sprintf(`
 store: memory
 origin: {url: "http://%s"}
 secret: "0123456789abcdef0123456789abcdef"
 rooms: [{name: drop, match: [{path: /drop}], rate: 10/s, mode: hold}]
-`, shop.Addr()) + lines)})
+`, shop.Addr())+lines)
+	t.Cleanup(func() {
+		shop.Close()
+		shopping.Wait()
+	})
+	return f
+}
+
+// open opens the gate with a configuration, until the test ends.
+func (f *front) open(t *testing.T, text string) {
+	t.Helper()
+	c, err := config.Load(config.Source{File: "test", Data: []byte(text)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,10 +120,7 @@ rooms: [{name: drop, match: [{path: /drop}], rate: 10/s, mode: hold}]
 		_ = f.Close(end)
 		cancel()
 		running.Wait()
-		shop.Close()
-		shopping.Wait()
 	})
-	return f
 }
 
 func (f *front) serve(c net.Conn) {
