@@ -126,6 +126,18 @@ func (x *exchange) obeyOrigin(wish []byte) {
 // nginx counts such requests by this code.
 const statusLeft = 499
 
+// refuseTunnel answers a handshake for which there is no room.
+func (x *exchange) refuseTunnel() {
+	x.outcome = metrics.Refuse
+	x.gate.metrics.Refused(metrics.RefusedTunnel)
+	x.gate.failures.warn(x.gate.log, "a WebSocket was refused: as many are open as may be", "raise", "origin.tunnels.max")
+	x.retryAfter(tryAgain())
+	x.say(fasthttp.StatusServiceUnavailable, page.Unavailable, "as many WebSockets are open here as may be; what you hold stays good")
+	if x.room != nil {
+		x.sendToken()
+	}
+}
+
 // originFailed answers for an origin that did not. What the visitor holds stays
 // good, and what they were just given goes out with the answer.
 func (x *exchange) originFailed(err error) {
@@ -145,6 +157,9 @@ func (x *exchange) originFailed(err error) {
 		return
 	case errors.Is(err, proxy.ErrTooLarge):
 		x.refuse(fasthttp.StatusRequestEntityTooLarge)
+		return
+	case errors.Is(err, proxy.ErrTunnels):
+		x.refuseTunnel()
 		return
 	case errors.Is(err, proxy.ErrConnect):
 		why, x.unsent = "the origin cannot be reached, and the request was not sent", true

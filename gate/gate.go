@@ -19,10 +19,11 @@ import (
 
 // Gate answers visitors. Its handler is Handle; Run keeps its rooms going.
 type Gate struct {
-	store   queue.Store
-	metrics *metrics.Metrics
-	log     *slog.Logger
-	maxHeld int
+	store      queue.Store
+	metrics    *metrics.Metrics
+	log        *slog.Logger
+	maxHeld    int
+	maxTunnels int
 
 	site     atomic.Pointer[site] // what the configuration says, swapped as a whole
 	ready    atomic.Bool
@@ -40,6 +41,8 @@ type Options struct {
 	Metrics *metrics.Metrics // nil: nobody counts
 	Log     *slog.Logger     // nil: nobody listens
 	MaxHeld int              // most polls held at once
+	// MaxTunnels is how many tunnels there may be at once; 0: 4096.
+	MaxTunnels int
 }
 
 // New returns a gate for a configuration. It admits nobody before Run.
@@ -50,7 +53,7 @@ func New(c *config.Config, o Options) (*Gate, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gate{store: o.Store, metrics: o.Metrics, log: o.Log, maxHeld: o.MaxHeld, rooms: make(map[string]*room)}
+	g := &Gate{store: o.Store, metrics: o.Metrics, log: o.Log, maxHeld: o.MaxHeld, maxTunnels: o.MaxTunnels, rooms: make(map[string]*room)}
 	if err := g.Apply(c); err != nil {
 		return nil, err
 	}
@@ -244,6 +247,12 @@ func (g *Gate) Ready() error {
 		return errNotReady
 	}
 	return nil
+}
+
+// EndTunnels asks tunnels to end, and lets none begin; those still open when ctx ends
+// are cut.
+func (g *Gate) EndTunnels(ctx context.Context) error {
+	return g.site.Load().proxy.EndTunnels(ctx)
 }
 
 // Close ends tunnels and connections to the origin; those still in use when ctx

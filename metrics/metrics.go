@@ -135,12 +135,13 @@ const (
 	RefusedConns                     // too many connections of one address
 	RefusedRequests                  // too many requests of one address
 	RefusedNewcomers                 // too many newcomers from one address
+	RefusedTunnel                    // as many WebSockets were open as may be
 	refusals
 )
 
 var refusalNames = [refusals]string{
 	"no_room", "unread", "late", "idle", "crowded", "slow_header", "slow_body", "slow_reader",
-	"address_connections", "address_requests", "address_newcomers",
+	"address_connections", "address_requests", "address_newcomers", "tunnels",
 }
 
 // String returns the value of the label.
@@ -164,6 +165,7 @@ type Metrics struct {
 	storeBatch    [ops]*histogram
 
 	connections            [connKinds]atomic.Int64
+	tunnels, opened        atomic.Int64
 	refused                [refusals]atomic.Uint64
 	connectionsLimit       prometheus.Gauge
 	reloadOK, reloadedLast prometheus.Gauge
@@ -226,6 +228,10 @@ func New(version string, rooms []string) *Metrics {
 			}
 			return float64(all)
 		})
+	tunnels := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sluice_open_tunnels", Help: "WebSockets open at this gate."},
+		func() float64 { return float64(m.tunnels.Load()) })
+	opened := prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sluice_tunnels_total", Help: "WebSockets that this gate has let through to the origin."},
+		func() float64 { return float64(m.opened.Load()) })
 	kinds := make([]prometheus.Collector, 0, int(connKinds)+int(refusals))
 	for k := range connKinds {
 		kinds = append(kinds, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -254,7 +260,7 @@ func New(version string, rooms []string) *Metrics {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), build,
 		&m.requests, histograms(m.requestDuration[:]), histograms{m.originDuration}, originErrors, m.originRetries, m.origins,
 		m.storeUp, calls, histograms(m.storeDuration[:]), histograms(m.storeBatch[:]),
-		open, m.connectionsLimit, m.reloadOK, m.reloadedLast,
+		open, tunnels, opened, m.connectionsLimit, m.reloadOK, m.reloadedLast,
 	)
 	m.registry.MustRegister(kinds...)
 	m.registry.MustRegister(m.vecs.all()...)
@@ -289,6 +295,14 @@ func (m *Metrics) OriginError(kind string) {
 		c.Inc()
 	case !slices.Contains(visitorsDoing, kind):
 		m.originErrors[OriginOther].Inc()
+	}
+}
+
+// OpenTunnels counts a tunnel that begins, 1, or ends, -1.
+func (m *Metrics) OpenTunnels(delta int) {
+	m.tunnels.Add(int64(delta))
+	if delta > 0 {
+		m.opened.Add(int64(delta))
 	}
 }
 

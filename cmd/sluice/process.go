@@ -57,7 +57,7 @@ func newProcess(c *config.Config, log *slog.Logger, load func() (*config.Config,
 	}
 	p.metrics = metrics.New(thisBuild().Version, names)
 	p.gate, err = gate.New(c, gate.Options{
-		Store: p.store, Metrics: p.metrics, Log: log, MaxHeld: gate.HeldShare(files.Visitor),
+		Store: p.store, Metrics: p.metrics, Log: log, MaxHeld: gate.HeldShare(files.Visitor), MaxTunnels: files.Tunnels,
 	})
 	if err != nil {
 		return nil, exitError{exitUsage, err}
@@ -88,7 +88,7 @@ func shareFiles(c *config.Config) (door.Files, error) {
 	if err != nil {
 		return door.Files{}, err
 	}
-	return door.Share(limit, c.Visitors.MaxConns, c.Origin.MaxConns*len(c.Origin.URLs))
+	return door.Share(limit, c.Visitors.MaxConns, c.Origin.MaxConns*len(c.Origin.URLs), c.Origin.Tunnels.Max)
 }
 
 // tellFiles writes what the process may have open, and for whom.
@@ -165,8 +165,9 @@ func openStore(address string) (queue.Store, error) {
 
 // run serves until ctx ends, then stops in this order: not ready, so that load
 // balancers send nobody more; who stands in the queues of the sockets is taken in;
-// no new connections, and those under way finish; tunnels; the line, which sends what it gathered; the operators' listener; the
-// store. A listener that fails stops the rest.
+// no new connections, and those under way finish, and so do tunnels, when told; the
+// line, which sends what it gathered; the operators' listener; the store. A listener
+// that fails stops the rest.
 func (p *process) run(ctx context.Context) error {
 	p.mu.Lock()
 	c := p.config
@@ -216,8 +217,13 @@ func (p *process) run(ctx context.Context) error {
 	end, cancel := context.WithTimeout(context.Background(), shutdown.Timeout)
 	defer cancel()
 	listen.Drain(end, p.visitors)
+	tunnels := make(chan error, 1)
+	go func() { tunnels <- p.gate.EndTunnels(end) }()
 	if e := p.server.Shutdown(end); e != nil {
 		p.log.Warn("requests were cut off at the deadline", "error", e)
+	}
+	if e := <-tunnels; e != nil {
+		p.log.Warn("tunnels were cut off at the deadline", "error", e)
 	}
 	_ = p.gate.Close(end)
 	stopLine()

@@ -169,6 +169,8 @@ func needsRestart(old, c *config.Config) string {
 		return "log"
 	case old.Origin.MaxConns != c.Origin.MaxConns:
 		return "origin.max_conns"
+	case old.Origin.Tunnels.Max != c.Origin.Tunnels.Max:
+		return "origin.tunnels.max"
 	}
 	return ""
 }

@@ -24,6 +24,7 @@ type Origin struct {
 	KeepAlive      time.Duration
 	MaxConns       int
 	Queue          Queue
+	Tunnels        Tunnels
 	Resolve        time.Duration // how old the addresses of a name may become
 	Failures       origin.Failures
 	Check          *origin.Check // nil: none
@@ -36,10 +37,16 @@ type Queue struct {
 	Wait time.Duration
 }
 
+// Tunnels are WebSockets, each with a connection to the origin of its own.
+type Tunnels struct {
+	Max         int           // 0: as many as the open files allow
+	IdleTimeout time.Duration // without a byte in either direction
+}
+
 func defaultOrigin() Origin {
 	return Origin{
 		ConnectTimeout: 2 * time.Second, HeaderTimeout: 30 * time.Second, IdleTimeout: 5 * time.Minute, KeepAlive: 8 * time.Second,
-		MaxConns: 1024, Queue: Queue{Max: 1024, Wait: 250 * time.Millisecond}, Resolve: 10 * time.Second,
+		MaxConns: 1024, Queue: Queue{Max: 1024, Wait: 250 * time.Millisecond}, Tunnels: Tunnels{IdleTimeout: time.Hour}, Resolve: 10 * time.Second,
 		Failures: origin.Failures{Count: 3, Within: 30 * time.Second, Out: 5 * time.Second, MaxOut: time.Minute},
 	}
 }
@@ -71,6 +78,12 @@ func (l *loader) originOf(n *yaml.Node, key string) {
 			l.object(n, key, "origin.queue", []field{
 				{"max", l.number(&o.Queue.Max, 0, maxConns, "")},
 				{"wait", l.span(&o.Queue.Wait, time.Millisecond, time.Minute)},
+			})
+		}},
+		{"tunnels", func(n *yaml.Node, key string) {
+			l.object(n, key, "origin.tunnels", []field{
+				{"max", l.number(&o.Tunnels.Max, 1, maxConns, "auto")},
+				{"idle_timeout", l.span(&o.Tunnels.IdleTimeout, time.Second, 7*24*time.Hour)},
 			})
 		}},
 		{"resolve", l.span(&o.Resolve, time.Second, time.Hour)},

@@ -71,7 +71,7 @@ func TestEveryKeyHasItsMeaning(t *testing.T) {
 			URLs:    []string{"https://10.0.0.1:3443", "https://10.0.0.2:3443"},
 			Balance: origin.LeastConns, Host: "www.shop.example",
 			ConnectTimeout: 2 * time.Second, HeaderTimeout: 30 * time.Second, IdleTimeout: 5 * time.Minute, KeepAlive: 8 * time.Second,
-			MaxConns: 1024, Queue: Queue{1024, 250 * time.Millisecond}, Resolve: 10 * time.Second,
+			MaxConns: 1024, Queue: Queue{1024, 250 * time.Millisecond}, Tunnels: Tunnels{0, time.Hour}, Resolve: 10 * time.Second,
 			Failures: origin.Failures{Count: 3, Within: 30 * time.Second, Out: 5 * time.Second, MaxOut: time.Minute},
 			Check: &origin.Check{
 				Path: "/health", Method: "GET", Host: "health.shop.example", Low: 200, High: 399,
@@ -251,7 +251,7 @@ func TestAnOriginAloneIsEnough(t *testing.T) {
 			Origin: Origin{
 				URLs: []string{"http://127.0.0.1:3000"}, ConnectTimeout: 2 * time.Second, HeaderTimeout: 30 * time.Second,
 				IdleTimeout: 5 * time.Minute, KeepAlive: 8 * time.Second, MaxConns: 1024,
-				Queue: Queue{1024, 250 * time.Millisecond}, Resolve: 10 * time.Second,
+				Queue: Queue{1024, 250 * time.Millisecond}, Tunnels: Tunnels{0, time.Hour}, Resolve: 10 * time.Second,
 				Failures: origin.Failures{Count: 3, Within: 30 * time.Second, Out: 5 * time.Second, MaxOut: time.Minute},
 			},
 			Visitors: Visitors{Reserve: 20, HeaderTimeout: 10 * time.Second, MinRate: 500, PerAddress: PerAddress{IPv4: 32, IPv6: 64}},

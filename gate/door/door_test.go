@@ -329,7 +329,7 @@ func TestFilesAreDivided(t *testing.T) {
 		{"more than there are", 20_000, 16_381, 1024, 0, "visitors.max_conns: the limit of 20000 open files leaves 16380 for visitors beside 1024 for the origin, and not 16381"},
 		{"nothing left", 1024, 0, 1024, 0, "the limit of 1024 open files leaves 0 for visitors beside 1024 for the origin: raise it"},
 	} {
-		f, err := Share(c.limit, c.conns, c.origin)
+		f, err := Share(c.limit, c.conns, c.origin, 0)
 		switch {
 		case c.err != "":
 			if err == nil || !strings.Contains(err.Error(), c.err) {

@@ -35,15 +35,18 @@ func RaiseFiles() (int, error) {
 	return int(min(l.Cur, 1<<20)), nil
 }
 
-// Share divides a limit: conns is how many visitors' connections are wanted, 0 as many
-// as there can be; to the origins go so many.
-func Share(limit, conns, origin int) (Files, error) {
+// Share divides a limit: conns is how many visitors' connections are wanted and tunnels
+// how many of those may be tunnels, 0 as many as there can be; to the origins go so many.
+func Share(limit, conns, origin, tunnels int) (Files, error) {
 	left := limit - origin - otherFiles
-	f := Files{Limit: limit, Origin: origin, Tunnels: min(max(left, 0)/8, 4096), Visitor: conns}
+	if tunnels == 0 {
+		tunnels = min(max(left, 0)/8, 4096)
+	}
+	f := Files{Limit: limit, Origin: origin, Tunnels: tunnels, Visitor: conns}
 	most := left - f.Tunnels
 	switch {
 	case most < 256:
-		return f, fmt.Errorf("the limit of %d open files leaves %d for visitors beside %d for the origin: raise it (LimitNOFILE, ulimit -Hn) or lower origin.max_conns",
+		return f, fmt.Errorf("the limit of %d open files leaves %d for visitors beside %d for the origin: raise it (LimitNOFILE, ulimit -Hn) or lower origin.max_conns or origin.tunnels.max",
 			limit, max(most, 0), origin)
 	case conns > most:
 		return f, fmt.Errorf("visitors.max_conns: the limit of %d open files leaves %d for visitors beside %d for the origin, and not %d: raise the limit (LimitNOFILE, ulimit -Hn), lower the number, or leave it out",

@@ -27,6 +27,8 @@ var (
 	ErrSlow = errors.New("proxy: visitor too slow")
 	// ErrBusy: all connections or tunnels are in use: 503.
 	ErrBusy = origin.ErrBusy
+	// ErrTunnels: no more WebSockets at once: 503.
+	ErrTunnels = errors.New("proxy: as many tunnels as there may be")
 	// ErrConnect: no connection could be made; nothing was sent: 502.
 	ErrConnect = origin.ErrConnect
 	// ErrTimeout: the origin did not answer in time: 504.
@@ -39,7 +41,7 @@ var (
 )
 
 // Kinds are all that Kind returns, for metrics that are resolved at start.
-var Kinds = []string{"request", "expectation", "too_large", "client_body", "busy", "connect", "timeout", "broken", "client", "other"}
+var Kinds = []string{"request", "expectation", "too_large", "client_body", "busy", "tunnels", "connect", "timeout", "broken", "client", "other"}
 
 // Kind names err by one of Kinds, "" for nil.
 func Kind(err error) string {
@@ -56,6 +58,8 @@ func Kind(err error) string {
 		return "too_large"
 	case errors.Is(err, ErrBusy):
 		return "busy"
+	case errors.Is(err, ErrTunnels):
+		return "tunnels"
 	case errors.Is(err, ErrConnect):
 		return "connect"
 	case errors.Is(err, ErrTimeout):

@@ -26,6 +26,8 @@ type Config struct {
 	BodyTimeout   time.Duration // for a whole request body; 0 is no limit
 	MinRate       int           // bytes of a body a second, either way, after ClientTimeout; 0 is any
 
+	// Tunnel, when set, is told of every tunnel that begins, 1, and that ends, -1.
+	Tunnel func(int)
 	// Failed, when set, is told what broke after Forward had returned: an answer
 	// in mid-body, a tunnel. It is called from several goroutines.
 	Failed func(error)
@@ -435,12 +437,15 @@ func (p *Proxy) Origins() []origin.Status { return p.origins.Status() }
 // Ails tells whether a server of the origin is left alone, which was logged.
 func (p *Proxy) Ails() bool { return p.origins.Ails() }
 
+// EndTunnels does what Shutdown does about tunnels; other requests go on.
+func (p *Proxy) EndTunnels(ctx context.Context) error { return p.tunnels.shutdown(ctx) }
+
 // Shutdown lets nothing new begin and asks tunnels to end: each visitor gets a
 // WebSocket close frame, "going away", between two frames of the origin. Those
 // that are left when ctx ends are closed, and their goroutines waited for. Call
 // it after the server has stopped, or beside it: tunnels are none of its business.
 func (p *Proxy) Shutdown(ctx context.Context) error {
-	err := p.tunnels.shutdown(ctx)
+	err := p.EndTunnels(ctx)
 	p.origins.Close()
 	return err
 }

@@ -509,7 +509,7 @@ func TestErrorsHaveTheirKinds(t *testing.T) {
 	for _, k := range Kinds {
 		known[k] = true
 	}
-	for _, err := range []error{ErrRequest, ErrTooLarge, ErrClientBody, ErrBusy, ErrConnect, ErrTimeout, ErrBroken, ErrClient, io.EOF} {
+	for _, err := range []error{ErrRequest, ErrTooLarge, ErrClientBody, ErrBusy, ErrTunnels, ErrConnect, ErrTimeout, ErrBroken, ErrClient, io.EOF} {
 		k := Kind(fmt.Errorf("outer: %w", err))
 		if !known[k] || (k == "other") != (err == io.EOF) {
 			t.Errorf("%v is %q", err, k)

@@ -153,7 +153,7 @@ func (g *rig) handle(ctx *fasthttp.RequestCtx) {
 		}
 		return
 	}
-	status := map[string]int{"request": 400, "expectation": 417, "client_body": 400, "too_large": 413, "busy": 503, "timeout": 504}[Kind(err)]
+	status := map[string]int{"request": 400, "expectation": 417, "client_body": 400, "too_large": 413, "busy": 503, "tunnels": 503, "timeout": 504}[Kind(err)]
 	if status == 0 {
 		status = 502
 	}

@@ -37,7 +37,7 @@ func (s *tunnels) begin(t *tunnel) error {
 		return fmt.Errorf("%w: shutting down", ErrBusy)
 	}
 	if len(s.open) >= s.limit {
-		return fmt.Errorf("%w: %d tunnels open", ErrBusy, s.limit)
+		return fmt.Errorf("%w: %d are open", ErrTunnels, s.limit)
 	}
 	s.open[t] = struct{}{}
 	return nil
@@ -104,6 +104,7 @@ func (t *tunnel) Read([]byte) (int, error) { return 0, io.EOF }
 func (t *tunnel) Close() error {
 	if t.c != nil && t.closed.CompareAndSwap(false, true) {
 		t.c.link.Drop()
+		t.p.tell(-1)
 	}
 	t.p.tunnels.end(t)
 	return nil
@@ -223,6 +224,7 @@ func (x *exchange) forwardUpgrade(ctx *fasthttp.RequestCtx, r *Request, a *Answe
 	t.c, x.c = x.c, nil
 	p.tunnels.mu.Unlock()
 	x.release()
+	p.tell(1)
 	ctx.Response.SetBodyStream(t, 0)
 	ctx.HijackSetNoResponse(true)
 	ctx.Hijack(func(c net.Conn) { t.run(ctx, c) })
@@ -325,6 +327,13 @@ func (t *tunnel) copy(dst, src net.Conn, from io.Reader, f *frames) {
 		}
 	}
 	t.hangUp()
+}
+
+// tell says that a tunnel has begun or ended.
+func (p *Proxy) tell(n int) {
+	if p.c.Tunnel != nil {
+		p.c.Tunnel(n)
+	}
 }
 
 // caught keeps a panic in a goroutine that the gate cannot guard from ending the process.

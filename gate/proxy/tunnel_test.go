@@ -215,13 +215,23 @@ func (g *rig) tunnel() *peerConn {
 }
 
 func TestTunnelsAreLimited(t *testing.T) {
-	g := start(t, echo, func(c *Config) { c.MaxTunnels = 1 })
+	open := 0
+	told := make(chan int, 10)
+	g := start(t, echo, func(c *Config) { c.MaxTunnels = 1; c.Tunnel = func(n int) { told <- n } })
+	defer func() {
+		for len(told) > 0 {
+			open += <-told
+		}
+		if open < 0 || open > 1 {
+			t.Errorf("%d tunnels were told of", open)
+		}
+	}()
 	first := g.tunnel()
 	g.wantErr(nil)
 	c := g.dial()
 	c.send(handshake)
-	g.wantErr(ErrBusy)
-	c.wantNext("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy")
+	g.wantErr(ErrTunnels)
+	c.wantNext("HTTP/1.1 503 Service Unavailable\r\n")
 	first.Close()
 	waitTunnels(g, 0)
 	g.tunnel()
