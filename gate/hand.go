@@ -52,7 +52,7 @@ func (x *exchange) consider(encoded []byte, now queue.Time) {
 	}
 	line := x.room.line
 	if stamp := max(t.Issued, t.Place); now < stamp {
-		line.HearToken(stamp)
+		line.HearToken(stamp, t.Generation)
 		now = line.Time()
 	}
 	life := queue.TicketLife(line.Settings().KeepPlace)

@@ -6,9 +6,23 @@ import (
 	"time"
 )
 
-// maxAhead is how far a gate takes room time to have gone since it last heard of
-// it. Nothing ages further while the store is away.
-const maxAhead = 10 * time.Second
+// MaxStep is how far room time moves at most between two calls of a store: rooms are
+// ticked at least once a second, so what takes longer is an outage, or a clock that
+// jumped. It is less than what is left of anybody's deadline who polls when asked to
+// (presenceGrace, and half of the interval). So after an outage nobody is absent
+// before every gate, which tries again at least once a second, has said whom it saw.
+const MaxStep = 2 * time.Second
+
+const (
+	// maxAhead is how far a gate takes room time to have gone since it last heard of
+	// it. Nothing ages further while the store is away. It is less than MaxStep: the
+	// store moves places that are later than its own time, and those given meanwhile
+	// are not to be moved.
+	maxAhead = MaxStep - 500*time.Millisecond
+	// standingPace is how much slower places go on while room time stands, so that
+	// they sort over all gates for as long as an outage may be.
+	standingPace = 30_000
+)
 
 // roomClock is a gate's estimate of room time: what it was last told, carried on
 // by its own monotonic clock. It is never ahead of the store by more than the two
@@ -24,9 +38,13 @@ type roomClock struct {
 
 // heard is what a roomClock knows of room time. It does not change.
 type heard struct {
-	told Time      // highest room time told by anybody
-	at   time.Time // when the store last told one; zero: never
-	base Time      // the estimate for at
+	told  Time      // highest that the store is known to have reached
+	stamp Time      // highest stamp of a token
+	at    time.Time // when the store last told one; zero: never
+	base  Time      // the estimate for at
+	last  Time      // highest that the store told
+
+	generation uint32 // of the store, the newest in a token
 }
 
 // hear takes what the store answered to a call that began at sent.
@@ -35,7 +53,8 @@ func (c *roomClock) hear(t Time, sent time.Time) {
 	defer c.mu.Unlock()
 	now := c.now()
 	h := c.heard()
-	h.told = max(h.told, t)
+	h.told, h.last = max(h.told, t), max(h.last, t)
+	t = h.last // an answer may be overtaken by a later one
 	// An estimate from before may be nearer than this answer, which was under way
 	// for up to its round trip. It is not passed on as told: the store would take
 	// it for its own, and go as fast as the fastest clock of a gate.
@@ -46,12 +65,18 @@ func (c *roomClock) hear(t Time, sent time.Time) {
 	c.known.Store(&h)
 }
 
-// hearToken takes a stamp of a token that verified.
-func (c *roomClock) hearToken(t Time) {
+// hearToken takes the stamp of a token that verified, and the generation that its
+// gate knew. A gate's estimate is at most maxAhead later than what the store told;
+// one that had heard of no store (generation 0) went by its machine's clock.
+func (c *roomClock) hearToken(t Time, generation uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h := c.heard()
-	h.told = max(h.told, t)
+	h.stamp = max(h.stamp, t)
+	if generation > 0 {
+		h.told = max(h.told, t.Add(-maxAhead))
+		h.generation = max(h.generation, generation)
+	}
 	c.known.Store(&h)
 }
 
@@ -62,7 +87,7 @@ func (c *roomClock) heard() heard {
 	return heard{}
 }
 
-// highest returns the highest room time told.
+// highest returns the highest room time that the store is known to have reached.
 func (c *roomClock) highest() Time { return c.heard().told }
 
 // time returns room time as far as this gate knows it. Before the store was ever
@@ -73,10 +98,10 @@ func (c *roomClock) time() Time { return c.timeAt(c.now()) }
 func (c *roomClock) timeAt(now time.Time) Time {
 	h := c.known.Load()
 	switch {
-	case h == nil || h.at.IsZero() && h.told == 0:
+	case h == nil || h.at.IsZero() && h.stamp == 0:
 		return Time(now.UnixMicro())
 	case h.at.IsZero():
-		return h.told
+		return h.stamp
 	}
 	return h.estimate(now)
 }
@@ -85,9 +110,19 @@ func (h *heard) estimate(now time.Time) Time {
 	return h.base.Add(min(now.Sub(h.at), maxAhead))
 }
 
+// beyond is how far the places of an outage are ahead of the room time that stands.
+func (h *heard) beyond(now time.Time) time.Duration {
+	if h.at.IsZero() {
+		return 0
+	}
+	return max(0, now.Sub(h.at)-maxAhead) / standingPace
+}
+
 // place returns room time as a place that this gate has not given before.
 func (c *roomClock) place() Time {
-	now := int64(c.time())
+	t := c.now()
+	h := c.heard()
+	now := int64(c.timeAt(t).Add(h.beyond(t)))
 	for {
 		last := c.last.Load()
 		next := max(last+1, now)

@@ -23,7 +23,7 @@
 // time, in microseconds. Places of any number of gates sort by themselves, travel
 // in signed tickets, and are never given anew; so the line outlives what the store
 // remembers of it. Room time is kept by the store, moves by its clock but never
-// backwards and never by more than ten seconds between two calls, and is the only
+// backwards and never by more than two seconds between two calls, and is the only
 // clock of every deadline. Gates carry it on by their own monotonic clocks between
 // two answers.
 //

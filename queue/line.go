@@ -113,12 +113,20 @@ func (l *Line) Time() Time { return l.clock.time() }
 // Waiting returns how many present visitors wait.
 func (l *Line) Waiting() int64 { return l.view.Load().Waiting }
 
-// Generation returns the latest generation of the store that this gate knows.
-func (l *Line) Generation() uint32 { return l.view.Load().Generation }
+// Generation returns the latest generation of the store that this gate knows, from
+// tokens while it has not heard the store. 0: none.
+func (l *Line) Generation() uint32 { return l.generation(l.view.Load()) }
+
+func (l *Line) generation(v *view) uint32 {
+	if v.received.IsZero() {
+		return l.clock.heard().generation
+	}
+	return v.Generation
+}
 
 // HearToken takes the stamp of a token that verified: before the store was heard,
-// it is the best that a gate knows of room time.
-func (l *Line) HearToken(stamp Time) { l.clock.hearToken(stamp) }
+// it is the best that a gate knows of room time. Generation is the token's.
+func (l *Line) HearToken(stamp Time, generation uint32) { l.clock.hearToken(stamp, generation) }
 
 // Status is a room as an operator sees it.
 type Status struct {
@@ -229,7 +237,7 @@ func (l *Line) countLimits(s *Settings) {
 
 // call is what this gate says with every operation.
 func (l *Line) call(v *view) Call {
-	return Call{Room: l.name, Settings: &v.Settings, Version: v.version, Told: l.clock.highest(), Generation: v.Generation}
+	return Call{Room: l.name, Settings: &v.Settings, Version: v.version, Told: l.clock.highest(), Generation: l.generation(v)}
 }
 
 // storeTimeout bounds one call of the store.

@@ -11,9 +11,6 @@ import (
 )
 
 const (
-	// maxStep bounds how far room time goes between two calls, so that a clock
-	// that jumped, or a store that was asleep, ages nobody.
-	maxStep = 10 * time.Second
 	// maxWork bounds what one Tick ends, moves and calls, each.
 	maxWork = 1000
 	// ladderAge is how old a ladder may be before it is taken anew.
@@ -94,7 +91,7 @@ func (r *room) begin(now time.Time, c *queue.Call) (fresh bool) {
 		r.generation = c.Generation + 1
 		r.credit = queue.NewCredit(r.time, c.Settings, c.Told == 0)
 	} else {
-		r.time = max(r.time.Add(min(max(time.Duration(wall-r.wall)*time.Microsecond, 0), maxStep)), c.Told)
+		r.time = max(r.time.Add(min(max(time.Duration(wall-r.wall)*time.Microsecond, 0), queue.MaxStep)), c.Told)
 	}
 	r.wall = wall
 	fresh = c.Version >= r.overrides.Version

@@ -171,6 +171,27 @@ func gates(t *testing.T, open Open) {
 		equal(t, "everybody who did not leave", s.Waiting+s.Away+s.Called+s.Active, 6*10)
 	})
 
+	t.Run("after an outage nobody is absent whose gate has yet to tell of them", func(t *testing.T) {
+		for _, outage := range []time.Duration{3 * time.Second, 45 * time.Second, 10 * time.Hour} {
+			l := newLine(t, still(open), func(s *queue.Settings) { s.Mode = queue.ModeHold })
+			l.present = queue.PresentUntil(0, l.set.PollMin).Sub(0)
+			l.join("ann", "bob")
+			other := l.gate()
+			other.look()
+			l.pass(l.set.PollMin) // both poll at the other gate, which keeps their marks for up to a second
+			l.pass(time.Second)
+			l.Advance(outage)
+			l.counts(l.tick(), 2, 0, 0, 0)
+			l.pass(900 * time.Millisecond) // the other gate tries again once a second
+			l.counts(l.tick(), 2, 0, 0, 0)
+			other.now = l.now
+			other.mark("ann")
+			other.mark("bob")
+			l.pass(5 * time.Second)
+			l.counts(l.tick(), 2, 0, 0, 0)
+		}
+	})
+
 	t.Run("a gate that has given up waits for no answer", func(t *testing.T) {
 		l := newLine(t, open, nil)
 		l.inside("ann")

@@ -557,8 +557,8 @@ func (m *machine) time(t *rapid.T) {
 }
 
 func (m *machine) quiet(t *rapid.T) {
-	step := rapid.SampledFrom([]time.Duration{10 * time.Second, time.Second, 100 * time.Millisecond, 17 * time.Millisecond}).Draw(t, "steps")
-	for range rapid.IntRange(1, 14).Draw(t, "how many") {
+	step := rapid.SampledFrom([]time.Duration{2 * time.Second, time.Second, 100 * time.Millisecond, 17 * time.Millisecond}).Draw(t, "steps")
+	for range rapid.IntRange(1, 25).Draw(t, "how many") {
 		m.move(step)
 		g := m.gates[0]
 		m.tickBy(t, g, &queue.Call{Room: m.room, Settings: m.settings[g.version], Version: g.version, Told: g.told, Generation: g.generation}, true)

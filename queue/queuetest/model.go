@@ -107,8 +107,8 @@ func (m *model) begin(wall queue.Time, c *queue.Call) (knows bool) {
 		if step < 0 {
 			step = 0
 		}
-		if step > 10_000_000 {
-			step = 10_000_000
+		if step > 2_000_000 {
+			step = 2_000_000
 		}
 		m.now += step
 		if m.now < c.Told {

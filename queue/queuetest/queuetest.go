@@ -119,7 +119,7 @@ func (l *line) pass(d time.Duration) {
 		l.Skip("the clock of this store cannot be moved")
 	}
 	for d > 0 {
-		step := min(d, 10*time.Second)
+		step := min(d, queue.MaxStep)
 		l.Advance(step)
 		l.look()
 		d -= step

@@ -39,7 +39,7 @@ local first_item = 16
 local AUTO, OPEN, CLOSED = 0, 2, 3          -- queue.Mode; hold needs no name
 local VISITOR = 3600000                     -- queue.visitorUnits
 local SLOT_MARGIN = 10000000                -- queue.SlotMargin
-local MAX_STEP = 10000000                   -- most that room time moves between two calls
+local MAX_STEP = 2000000                    -- queue.MaxStep
 local MAX_WORK = 1000                       -- most that one tick ends, moves and calls, each
 local SLICE, PART = 1000000, 250            -- of the agenda: its time, and most ids in one string
 
