@@ -48,6 +48,23 @@ func TestAPollInItsLaneAllocatesNothing(t *testing.T) {
 	}
 }
 
+func TestAPollAllocatesNothingWhereAddressesAreLimited(t *testing.T) {
+	g := openTestGate(t, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+	ticket := g.join(t)
+	g.waitForLadder(t, 1)
+	g.limit(t, "requests: 1000000/s, newcomers: 1/s, max_conns: 10")
+	ctx := g.request(t, "GET /.sluice/rooms/drop HTTP/1.1\r\nHost: shop.example\r\nCookie: sluice-drop="+ticket+"\r\n"+browserFields+"\r\n")
+	if n := testing.AllocsPerRun(1000, func() {
+		ctx.Response.Reset()
+		g.Handle(ctx)
+		if ctx.Response.StatusCode() != 200 {
+			t.Fatalf("status %d", ctx.Response.StatusCode())
+		}
+	}); n != 0 {
+		t.Errorf("a poll allocates %v times, want 0", n)
+	}
+}
+
 func TestFindingAValidPassAllocatesNothing(t *testing.T) {
 	g := openTestGate(t, nil)
 	s := g.site.Load()

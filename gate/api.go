@@ -44,7 +44,7 @@ func (g *Gate) answerAPI(x *exchange, path apiPath) {
 	}
 	x.room = room
 	x.takeInHand()
-	if x.turnedAway() {
+	if x.turnedAway() || !x.hand.isPass() && x.limited(string(x.method) == "POST" && !x.isPrefetch() && !x.hand.isTicket()) {
 		return
 	}
 	var a queue.Answer

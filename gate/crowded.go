@@ -3,6 +3,7 @@ package gate
 import (
 	"math/rand/v2"
 	"strconv"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -30,6 +31,38 @@ func (x *exchange) turnAway() {
 	x.retryAfter(5 + rand.IntN(11)) // spread, so that they do not come back as one
 	x.say(fasthttp.StatusServiceUnavailable, page.Unavailable, "too many connections are open here; try again in a moment")
 	x.ctx.SetConnectionClose()
+}
+
+// limited answers a request of an address that took its share already, unless it shows a
+// pass: its holder is not to suffer for others of that address. joins says that it would
+// take a place.
+func (x *exchange) limited(joins bool) bool {
+	a := x.site.byAddr
+	if a == nil {
+		return false
+	}
+	conn := x.door
+	if x.trusted {
+		conn = nil // it is the proxy's
+	}
+	wait, why := a.Request(x.client, joins, conn)
+	if wait == 0 || x.showsPass() {
+		return false
+	}
+	x.gate.metrics.Refused(why)
+	x.outcome = metrics.Refuse
+	x.retryAfter(int((wait + time.Second - 1) / time.Second))
+	x.say(fasthttp.StatusTooManyRequests, page.Unavailable, limitedWords[why])
+	if why == metrics.RefusedConns {
+		x.ctx.SetConnectionClose()
+	}
+	return true
+}
+
+var limitedWords = map[metrics.Refusal]string{
+	metrics.RefusedConns:     "too many connections are open from your address; close some, or try again in a moment",
+	metrics.RefusedRequests:  "too many requests come from your address; try again in a moment",
+	metrics.RefusedNewcomers: "too many people have come from your address just now; try again in a moment",
 }
 
 func (x *exchange) retryAfter(seconds int) {

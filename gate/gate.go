@@ -126,7 +126,7 @@ func (g *Gate) decide(x *exchange) {
 		x.refuse(fasthttp.StatusBadRequest) // nobody can tell which room it means
 		return
 	case route.Ungated, route.Excepted:
-		if !x.turnedAway() {
+		if !x.turnedAway() && !x.limited(false) {
 			x.forward(metrics.Ungated)
 			x.closeCrowded()
 		}
@@ -146,7 +146,7 @@ func (g *Gate) decide(x *exchange) {
 		x.forward(metrics.Pass)
 		return
 	}
-	if x.turnedAway() {
+	if x.turnedAway() || x.limited(x.isNavigation() && !x.isPrefetch() && !x.hand.isTicket()) {
 		return
 	}
 	if x.isPrefetch() {

@@ -181,7 +181,7 @@ func (s *Server) answerInLane(c *laneConn, read []byte) (taken bool, err error) 
 		}
 	}()
 	x.gate, x.site, x.conn, x.door = s.gate, s.gate.site.Load(), c, c.door
-	if !x.readPoll(rest) {
+	if x.site.byAddr != nil || !x.readPoll(rest) {
 		return false, nil
 	}
 	x.started = time.Now()

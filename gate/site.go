@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sluicegate/sluice/gate/config"
+	"github.com/sluicegate/sluice/gate/door"
 	"github.com/sluicegate/sluice/gate/origin"
 	"github.com/sluicegate/sluice/gate/page"
 	"github.com/sluicegate/sluice/gate/peer"
@@ -34,6 +35,7 @@ type site struct {
 	origin  config.Origin
 	headers config.Headers
 	pace    pace
+	byAddr  *door.Addresses // nil: nothing is limited by address
 	limits  config.Limits
 	proxy   *proxy.Proxy
 	secure  bool         // visitors use https whatever the hop says
@@ -98,6 +100,7 @@ func (g *Gate) newSite(c *config.Config) (*site, error) {
 		return nil, err
 	}
 	s.trust = peer.NewTrust(c.TrustedProxies)
+	s.byAddr = g.newAddresses(&c.Visitors.PerAddress)
 	s.origin, s.headers, s.limits, s.pace = c.Origin, c.Headers, c.Limits, pace{c.Visitors.BodyTimeout, c.Visitors.MinRate}
 	if old := g.site.Load(); old != nil && reflect.DeepEqual(old.origin, s.origin) && old.pace == s.pace {
 		s.proxy = old.proxy // its connections and tunnels live on
@@ -121,6 +124,15 @@ func (g *Gate) newSite(c *config.Config) (*site, error) {
 		Failed: g.failedLate,
 	})
 	return s, err
+}
+
+// newAddresses keeps the books where the limits stay the same.
+func (g *Gate) newAddresses(p *config.PerAddress) *door.Addresses {
+	l := door.AddressLimits{Conns: p.MaxConns, Requests: p.Requests, Newcomers: p.Newcomers, IPv4: p.IPv4, IPv6: p.IPv6}
+	if old := g.site.Load(); old != nil && old.byAddr != nil && old.byAddr.Limits() == l {
+		return old.byAddr
+	}
+	return door.NewAddresses(l)
 }
 
 // failedLate is told what broke after an answer had begun.

@@ -3,6 +3,7 @@ package door
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -32,13 +33,17 @@ type Conn struct {
 	ended atomic.Bool
 	begun bool // the server's own
 	asked bool // likewise: whether it is favoured was decided
+	paid  bool // likewise: it was put on an address's account
 
 	// Guarded by door.mu.
 	at         int // in door.conns
 	prev, next *Conn
 	listed     bool
+	closed     bool
 	kind       metrics.ConnKind
 	pass       uint64
+	payer      *Addresses // on whose books it is; nil: on none
+	prefix     netip.Addr // likewise
 
 	favoured atomic.Bool // a visitor's who was let in, or a trusted proxy's
 }
@@ -159,7 +164,9 @@ func (k *Conn) SetDeadline(t time.Time) error {
 func (k *Conn) Close() error {
 	err := k.Conn.Close()
 	if k.ended.CompareAndSwap(false, true) {
-		k.door.remove(k)
+		if a, prefix := k.door.remove(k); a != nil {
+			a.left(prefix)
+		}
 	}
 	return err
 }

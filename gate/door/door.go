@@ -3,6 +3,7 @@ package door
 import (
 	"context"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -181,10 +182,24 @@ func (d *Door) forget(k *Conn) {
 	}
 }
 
-func (d *Door) remove(k *Conn) {
+// remove takes an ended connection off the books, and tells on whose account it was.
+func (d *Door) remove(k *Conn) (*Addresses, netip.Addr) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.forget(k)
+	k.closed = true
+	return k.payer, k.prefix
+}
+
+// pay puts a connection on an address's account, unless it has ended or is on one.
+func (d *Door) pay(k *Conn, a *Addresses, prefix netip.Addr) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if k.closed || k.payer != nil {
+		return false
+	}
+	k.payer, k.prefix = a, prefix
+	return true
 }
 
 func (d *Door) enlist(k *Conn) {
