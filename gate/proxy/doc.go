@@ -2,8 +2,8 @@
 // Bodies stream in both directions and are never held whole; connections to the
 // origin are kept; WebSockets are tunnelled.
 //
-//	visitor -- fasthttp.Server -- gate -- Forward -- conn -- origin
-//	                                        |
+//	visitor -- Strict -- fasthttp.Server -- gate -- Forward -- conn -- origin
+//	                                                  |
 //	        request line and fields: copied from the raw bytes, less ours and this hop's
 //	        body: a goroutine of its own unless it is short
 //	        answer: fields copied from the raw bytes; body by exchange.WriteTo
@@ -18,7 +18,15 @@
 // when the answer was read to its end with nothing after it, and is looked at
 // before it is used again.
 //
-// The visitor's side is fasthttp's, which parses into a table and writes from
+// Between the visitor and fasthttp stands a reading that forgives nothing, Strict.
+// It cuts the connection into requests, and fasthttp is handed one at a time; one
+// that could mean two things never reaches it. fasthttp alone takes a request line
+// that ends in LF, empty lines before it and blanks and control bytes in chunk sizes
+// without telling anybody, reads a body that was not fetched as the next request, and
+// cannot tell the end of a chunked body from the connection's. With Strict the
+// boundaries of requests are known to us, whatever it makes of them.
+//
+// The visitor's side is fasthttp's otherwise, which parses into a table and writes from
 // one, sorted by its own rules. Forward goes around both tables: it reads the
 // request's raw lines, and puts the answer's lines into the reason phrase, which
 // fasthttp writes as it stands, followed by what the gate adds. So the origin

@@ -400,7 +400,7 @@ func (x *exchange) chunkHead() error {
 		n = n<<4 | d
 		digits++
 	}
-	if rest := trim(b[digits:]); digits == 0 || len(rest) > 0 && rest[0] != ';' {
+	if rest := trim(b[digits:]); digits == 0 || len(rest) > 0 && rest[0] != ';' || !isText(rest) {
 		return fmt.Errorf("%w: %w", ErrBroken, errChunk)
 	}
 	if n > 0 {

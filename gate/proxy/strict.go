@@ -160,12 +160,12 @@ type requestHead struct {
 // read goes on with b, which holds the header from its beginning. Done says that
 // the blank line was read; at is behind it.
 func (h *requestHead) read(b []byte) (done bool, err error) {
+	if h.at == 0 && !token[b[0]] {
+		return false, errMethod // whatever it is, it need not be waited for
+	}
 	for {
 		i := bytes.IndexByte(b[h.at:], '\n')
 		if i < 0 {
-			if h.at == 0 && !token[b[0]] {
-				return false, errMethod // whatever it is, it need not be waited for
-			}
 			return false, nil
 		}
 		end := h.at + i
