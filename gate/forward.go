@@ -61,6 +61,9 @@ func (x *exchange) send() {
 			proxy.MakePrivate(x.ctx)
 		}
 		x.sendToken()
+		if x.hand.byHeader {
+			x.exposeToken()
+		}
 	}
 }
 

@@ -29,9 +29,10 @@ const browserSecret = "signs the tokens of visitors with a real browser"
 type browserSale struct {
 	t        *testing.T
 	shop     *shop.Shop
-	url      string // as visitors know it
-	bank     string // the bank's site; empty without https
-	direct   string // of the gate itself
+	url      string   // as visitors know it
+	bank     string   // the bank's site; empty without https
+	friends  []string // other origins whose scripts may use the room: of the same site, of another; none without https
+	direct   string   // of the gate itself
 	operator string
 	config   string
 	stop     func()
@@ -103,6 +104,7 @@ admin: {listen: "127.0.0.1:%d"}
 store: memory
 secret: %q
 trusted_proxies: [127.0.0.1/32]
+cors_origins: [%s]
 origin: {url: %q}
 log: {level: info, format: text}
 shutdown: {delay: 0s, timeout: 5s}
@@ -116,7 +118,7 @@ rooms:
     keep_place: 5m
     poll: {min: 500ms, max: 1s}
     message: "One lamp each, please."
-`, visitors, operators, browserSecret, origin.URL)
+`, visitors, operators, browserSecret, strings.Join(s.friends, ", "), origin.URL)
 	s.start()
 	t.Cleanup(func() {
 		s.stop()
@@ -151,6 +153,10 @@ func (s *browserSale) openTLS() {
 			s.shop.ServeHTTP(w, r)
 			return
 		}
+		if strings.HasPrefix(r.Host, "app.") || strings.HasPrefix(r.Host, "evil.") { // sites of others, with scripts of their own
+			fmt.Fprint(w, "<!doctype html><title>elsewhere</title><h1>Elsewhere</h1>")
+			return
+		}
 		toGate.ServeHTTP(w, r)
 	}))
 	front.Config.ErrorLog = toGate.ErrorLog // a browser does not trust the certificate at first
@@ -158,12 +164,17 @@ func (s *browserSale) openTLS() {
 	s.t.Cleanup(front.Close)
 	_, port, _ := strings.Cut(strings.TrimPrefix(front.URL, "https://"), ":")
 	s.url, s.bank = "https://shop.test:"+port, "https://bank.test:"+port
+	s.friends = []string{"https://app.shop.test:" + port, "https://app.example.test:" + port}
 }
 
 func (s *browserSale) serveShop(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.seen = append(s.seen, browserRequest{r.Method + " " + r.URL.Path, r.Header.Get("Sluice-Visitor"), r.Header.Get("Sec-Fetch-Site")})
 	s.mu.Unlock()
+	if o := r.Header.Get("Origin"); strings.HasPrefix(o, "https://app.") { // the shop has friends, too
+		w.Header().Set("Access-Control-Allow-Origin", o)
+		w.Header().Set("Access-Control-Allow-Credentials", "true")
+	}
 	s.shop.ServeHTTP(w, r)
 }
 

@@ -37,6 +37,8 @@ func TestInABrowser(t *testing.T) {
 		{"a visitor finds the line full, and joins it when there is room", browserFullLine},
 		{"a visitor keeps their place when the gate is restarted", browserGateRestarts},
 		{"a visitor goes back and forward", browserBackAndForward},
+		{"a page of another origin that is named uses the room, with cookies and without", browserAllowedOrigin},
+		{"a page of an origin that is not named learns nothing and takes nothing away", browserForeignOrigin},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel() // they wait most of the time
