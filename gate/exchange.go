@@ -70,6 +70,7 @@ func (x *exchange) end() {
 	if x.own {
 		x.out = proxy.SetDate(x.ctx, httpDate(x.started), x.lines, x.out)
 	}
+	x.beStrict()
 	x.count(x.ctx.Response.StatusCode())
 	x.release()
 }

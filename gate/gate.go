@@ -24,6 +24,7 @@ type Gate struct {
 	log        *slog.Logger
 	maxHeld    int
 	maxTunnels int
+	certs      Certificates // nil: there are none
 
 	site     atomic.Pointer[site] // what the configuration says, swapped as a whole
 	ready    atomic.Bool
@@ -41,6 +42,7 @@ type Options struct {
 	Metrics *metrics.Metrics // nil: nobody counts
 	Log     *slog.Logger     // nil: nobody listens
 	MaxHeld int              // most polls held at once
+	Certs   Certificates     // nil: visitors use TLS nowhere
 	// MaxTunnels is how many tunnels there may be at once; 0: 4096.
 	MaxTunnels int
 }
@@ -53,7 +55,7 @@ func New(c *config.Config, o Options) (*Gate, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gate{store: o.Store, metrics: o.Metrics, log: o.Log, maxHeld: o.MaxHeld, maxTunnels: o.MaxTunnels, rooms: make(map[string]*room)}
+	g := &Gate{store: o.Store, metrics: o.Metrics, log: o.Log, maxHeld: o.MaxHeld, maxTunnels: o.MaxTunnels, certs: o.Certs, rooms: make(map[string]*room)}
 	if err := g.Apply(c); err != nil {
 		return nil, err
 	}
@@ -111,6 +113,9 @@ func (g *Gate) decide(x *exchange) {
 	if status := x.overLimits(); status != 0 {
 		x.refuse(status)
 		return
+	}
+	if x.plainly() {
+		return // it is to be made by https
 	}
 	if api, ok := x.visitorAPI(); ok {
 		g.answerAPI(x, api)

@@ -50,7 +50,13 @@ const (
 // laneTLSConn is one over TLS, as the server asks for it.
 type laneTLSConn struct {
 	*laneConn
-	tls *tls.Conn
+	tls tlsConn
+}
+
+// tlsConn is what the server asks of a connection over TLS.
+type tlsConn interface {
+	Handshake() error
+	ConnectionState() tls.ConnectionState
 }
 
 func (c laneTLSConn) Handshake() error                     { return c.tls.Handshake() }
@@ -68,7 +74,7 @@ func (l laneListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	through := door.Of(conn)
-	if t, ok := conn.(*tls.Conn); ok {
+	if t, ok := conn.(tlsConn); ok {
 		return laneTLSConn{&laneConn{Conn: l.strict(conn, through), server: l.server, door: through, overTLS: true}, t}, nil
 	}
 	return &laneConn{Conn: l.strict(&lateConn{Conn: conn}, through), server: l.server, door: through, overTLS: peer.Encrypted(conn)}, nil

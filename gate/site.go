@@ -38,7 +38,8 @@ type site struct {
 	byAddr  *door.Addresses // nil: nothing is limited by address
 	limits  config.Limits
 	proxy   *proxy.Proxy
-	secure  bool         // visitors use https whatever the hop says
+	secure  bool // visitors use https whatever the hop says
+	https   toHTTPS
 	origins []string     // whose scripts may use gated paths
 	hosts   *route.Hosts // that the site has; nil: any
 	plain   *page.Page
@@ -77,7 +78,7 @@ type look struct {
 }
 
 func (g *Gate) newSite(c *config.Config) (*site, error) {
-	s := &site{byName: make(map[string]*room), secure: c.HTTPS == "always", origins: c.CORSOrigins}
+	s := &site{byName: make(map[string]*room), secure: c.HTTPS == "always", https: newToHTTPS(&c.TLS), origins: c.CORSOrigins}
 	var err error
 	if s.ring, err = token.NewRing(c.Secrets); err != nil {
 		return nil, err

@@ -169,6 +169,7 @@ type Metrics struct {
 	refused                [refusals]atomic.Uint64
 	connectionsLimit       prometheus.Gauge
 	reloadOK, reloadedLast prometheus.Gauge
+	tls                    tlsMetrics
 
 	mu    sync.Mutex
 	vecs  roomVecs
@@ -263,6 +264,7 @@ func New(version string, rooms []string) *Metrics {
 		open, tunnels, opened, m.connectionsLimit, m.reloadOK, m.reloadedLast,
 	)
 	m.registry.MustRegister(kinds...)
+	m.registry.MustRegister(m.tls.collectors()...)
 	m.registry.MustRegister(m.vecs.all()...)
 	m.SetRooms(rooms)
 	return m

@@ -46,6 +46,7 @@ var names = []string{
 	"sluice_store_call_duration_seconds",
 	"sluice_store_calls_total",
 	"sluice_store_up",
+	"sluice_tls_handshakes_total",
 	"sluice_tunnels_total",
 	"sluice_visitors_absent",
 	"sluice_visitors_active",

@@ -8,9 +8,16 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/sluicegate/sluice/gate/cert"
 	"github.com/sluicegate/sluice/gate/config"
 	"github.com/sluicegate/sluice/gate/listen"
 )
+
+// socket is where visitors arrive.
+type socket struct {
+	*listen.Listener
+	tls bool
+}
 
 // openVisitors opens all that visitors arrive at, or nothing.
 func (p *process) openVisitors(places []config.Listener) error {
@@ -23,7 +30,9 @@ func (p *process) openVisitors(places []config.Listener) error {
 			p.closeVisitors()
 			return cannotListen("visitors", at.Address, whereListen(at.Where), err)
 		}
-		p.visitors = append(p.visitors, opened...)
+		for _, l := range opened {
+			p.visitors = append(p.visitors, socket{l, at.TLS})
+		}
 	}
 	if left := given.Left(); len(left) > 0 {
 		p.log.Warn("systemd handed over sockets that listen does not name: nobody who arrives there is answered", "names", left)
@@ -37,11 +46,27 @@ func (p *process) closeVisitors() {
 	}
 }
 
+func (p *process) sockets() []*listen.Listener {
+	out := make([]*listen.Listener, len(p.visitors))
+	for i, l := range p.visitors {
+		out[i] = l.Listener
+	}
+	return out
+}
+
+// certificates are what a configuration says about them.
+func certificates(c *config.Config) cert.Config {
+	return cert.Config{Files: c.TLS.Certificates, ACME: c.TLS.ACME, MinVersion: c.TLS.MinVersion}
+}
+
 // addresses are where visitors arrive, for people.
 func (p *process) addresses() string {
 	out := make([]string, len(p.visitors))
 	for i, l := range p.visitors {
 		out[i] = l.String()
+		if l.tls {
+			out[i] += " (TLS)"
+		}
 	}
 	return strings.Join(out, ", ")
 }

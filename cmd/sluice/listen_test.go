@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fasthttp/websocket"
+
 	"github.com/sluicegate/sluice/queue/queuetest/proc"
 )
 
@@ -51,14 +53,30 @@ func startGateAs(t *testing.T, file string, command ...string) *gateProcess {
 	return g
 }
 
-// shopServer answers everything with ok.
+// shopServer answers everything with ok, and WebSockets at /echo with what they say.
 func shopServer(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	upgrader := websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true }}
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/echo" {
+			c, err := upgrader.Upgrade(w, r, nil)
+			if err == nil {
+				defer c.Close()
+			}
+			for err == nil {
+				var kind int
+				var message []byte
+				if kind, message, err = c.ReadMessage(); err == nil {
+					err = c.WriteMessage(kind, message)
+				}
+			}
+			return
+		}
+		w.Header().Set("strict-transport-security", "max-age=1") // the gate's wins
 		w.Header().Set("Proto", r.Header.Get("X-Forwarded-Proto"))
 		fmt.Fprint(w, "ok ", r.Method, " ", r.URL.RequestURI())
 	})}

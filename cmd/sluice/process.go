@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluicegate/sluice/gate"
 	"github.com/sluicegate/sluice/gate/admin"
+	"github.com/sluicegate/sluice/gate/cert"
 	"github.com/sluicegate/sluice/gate/config"
 	"github.com/sluicegate/sluice/gate/door"
 	"github.com/sluicegate/sluice/gate/listen"
@@ -28,9 +29,10 @@ type process struct {
 	load    func() (*config.Config, error) // for reloads; nil: there are none
 	metrics *metrics.Metrics
 	store   queue.Store
+	certs   *cert.Keeper
 	gate    *gate.Gate
 
-	visitors  []*listen.Listener
+	visitors  []socket
 	operators net.Listener
 	server    *gate.Server
 	admin     *http.Server
@@ -56,7 +58,12 @@ func newProcess(c *config.Config, log *slog.Logger, load func() (*config.Config,
 		names[i] = r.Name
 	}
 	p.metrics = metrics.New(thisBuild().Version, names)
+	p.certs = cert.New(log, p.metrics)
+	if err := p.certs.Set(certificates(c)); err != nil {
+		return nil, exitError{exitUsage, err}
+	}
 	p.gate, err = gate.New(c, gate.Options{
+		Certs: p.certs,
 		Store: p.store, Metrics: p.metrics, Log: log, MaxHeld: gate.HeldShare(files.Visitor), MaxTunnels: files.Tunnels,
 	})
 	if err != nil {
@@ -178,7 +185,10 @@ func (p *process) run(ctx context.Context) error {
 		if c.ProxyProtocol {
 			upon = append(upon, p.gate.Proxied)
 		}
-		go func() { failed <- p.server.Serve(l, upon...) }()
+		if l.tls {
+			upon = append(upon, p.certs.Listener)
+		}
+		go func() { failed <- p.server.Serve(l.Listener, upon...) }()
 	}
 	go func() {
 		err := p.admin.Serve(p.operators)
@@ -186,6 +196,16 @@ func (p *process) run(ctx context.Context) error {
 			err = nil
 		}
 		failed <- err
+	}()
+	certsCtx, stopCerts := context.WithCancel(context.WithoutCancel(ctx))
+	certs := make(chan struct{})
+	go func() {
+		p.certs.Run(certsCtx)
+		close(certs)
+	}()
+	defer func() {
+		stopCerts()
+		<-certs
 	}()
 	lineCtx, stopLine := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLine()
@@ -216,7 +236,7 @@ func (p *process) run(ctx context.Context) error {
 	}
 	end, cancel := context.WithTimeout(context.Background(), shutdown.Timeout)
 	defer cancel()
-	listen.Drain(end, p.visitors)
+	listen.Drain(end, p.sockets())
 	tunnels := make(chan error, 1)
 	go func() { tunnels <- p.gate.EndTunnels(end) }()
 	if e := p.server.Shutdown(end); e != nil {

@@ -322,6 +322,7 @@ func TestWhatIsDeployedIsValid(t *testing.T) {
 // dashboard and the guides name.
 func TestWhatIsWatchedIsMeasured(t *testing.T) {
 	m := metrics.New("test", []string{"drop"})
+	m.Certificates(map[string]time.Time{"shop.example": time.Now()})
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	name := regexp.MustCompile(`\bsluice_[a-z_]+`)

@@ -149,6 +149,9 @@ func (p *process) apply(c *config.Config) error {
 	if what := needsRestart(p.config, c); what != "" {
 		return fmt.Errorf("%s changed, which takes a restart", what)
 	}
+	if err := p.certs.Set(certificates(c)); err != nil {
+		return err
+	}
 	return p.gate.Apply(c)
 }
 

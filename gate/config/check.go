@@ -18,6 +18,7 @@ import (
 func (l *loader) check() {
 	c := l.c
 	l.checkOrigin()
+	l.checkTLS()
 	// Who may connect to a unix socket is trusted, and systemd's may be one.
 	overTCP := slices.ContainsFunc(c.Listen, func(v Listener) bool {
 		return !strings.HasPrefix(v.Address, "unix:") && v.Address != "systemd" && !strings.HasPrefix(v.Address, "systemd:")

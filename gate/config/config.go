@@ -27,6 +27,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -46,6 +47,7 @@ import (
 // printed by themselves.
 type Config struct {
 	Listen      []Listener // of visitors; at least one
+	TLS         TLS
 	Admin       Admin
 	Store       string // memory, or the URL of a Redis with its passwords
 	OnStoreLoss string // hold or admit
@@ -182,6 +184,7 @@ func Load(s Source) (*Config, error) {
 	r := newReader(s.File, s.Env)
 	c := &Config{
 		Listen:      []Listener{{Address: ":8080", Mode: defaultMode}},
+		TLS:         TLS{MinVersion: tls.VersionTLS12, RedirectPort: 443},
 		Admin:       Admin{Listen: "127.0.0.1:9090"},
 		Store:       "memory",
 		OnStoreLoss: "hold",

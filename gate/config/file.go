@@ -30,6 +30,7 @@ func (l *loader) file(root *yaml.Node) {
 	c := l.c
 	l.object(root, "", "", []field{
 		{"listen", l.listeners},
+		{"tls", l.tls},
 		{"admin", l.admin},
 		{"store", func(n *yaml.Node, key string) {
 			if s, ok := l.scalar(n, key, storeForms); ok {

@@ -7,12 +7,16 @@ import (
 
 // known are the keys of each section, to tell where a misplaced one belongs.
 var known = map[string][]string{
-	"": {"listen", "admin", "store", "on_store_loss", "secret", "secret_file", "trusted_proxies", "proxy_protocol", "https", "cors_origins", "hosts", "headers", "limits",
+	"": {"listen", "tls", "admin", "store", "on_store_loss", "secret", "secret_file", "trusted_proxies", "proxy_protocol", "https", "cors_origins", "hosts", "headers", "limits",
 		"origin", "visitors", "log", "shutdown", "rooms"},
-	"listen[]": {"address", "reuse_port", "mode", "owner"},
-	"admin":    {"listen", "tokens_file"},
-	"headers":  {"via", "traceparent"},
-	"limits":   {"header", "fields", "target", "body"},
+	"listen[]":           {"address", "tls", "reuse_port", "mode", "owner"},
+	"tls":                {"certificates", "acme", "min_version", "redirect", "redirect_port", "hsts"},
+	"tls.certificates[]": {"cert_file", "key_file"},
+	"tls.acme":           {"hosts", "email", "cache", "directory", "ca_file"},
+	"tls.hsts":           {"max_age", "include_subdomains", "preload"},
+	"admin":              {"listen", "tokens_file"},
+	"headers":            {"via", "traceparent"},
+	"limits":             {"header", "fields", "target", "body"},
 	"origin": {"url", "balance", "host", "connect_timeout", "header_timeout", "idle_timeout", "keep_alive", "max_conns", "queue", "tunnels",
 		"resolve", "failures", "check", "tls"},
 	"origin.queue":         {"max", "wait"},

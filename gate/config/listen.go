@@ -14,6 +14,7 @@ type Listener struct {
 	// Address is host:port, unix:/path, or systemd or systemd:NAME for sockets that
 	// a socket unit hands over.
 	Address   string
+	TLS       bool
 	ReusePort bool        // another process may take over, or share the address
 	Mode      fs.FileMode // of a unix socket's file
 	Owner     string      // of that file: user, user:group or :group; "": the process's
@@ -65,6 +66,7 @@ func (l *loader) listener(n *yaml.Node, key string) {
 			named = true
 			s, _ = l.scalar(n, key, wantListen)
 		}},
+		{"tls", l.flag(&v.TLS)},
 		{"reuse_port", l.flag(&v.ReusePort)},
 		{"mode", func(n *yaml.Node, key string) {
 			if text, ok := l.scalar(n, key, `a mode such as "0660"`); ok {

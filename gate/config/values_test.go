@@ -2,6 +2,7 @@ package config
 
 import (
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluicegate/sluice/gate/cert"
 	"github.com/sluicegate/sluice/gate/origin"
 	"github.com/sluicegate/sluice/gate/route"
 	"github.com/sluicegate/sluice/queue"
@@ -54,6 +56,15 @@ func TestEveryKeyHasItsMeaning(t *testing.T) {
 		Listen: []Listener{
 			{Address: ":8080", ReusePort: true, Mode: 0o660, Where: "testdata/good/full.yaml:8:14"},
 			{Address: "unix:testdata/good/sluice.sock", Mode: 0o660, Owner: "www-data:www-data", Where: "testdata/good/full.yaml:10:14"},
+			{Address: ":8443", TLS: true, Mode: 0o660, Where: "testdata/good/full.yaml:13:14"},
+		},
+		TLS: TLS{
+			Certificates: []cert.Files{{Cert: "testdata/good/shop.pem", Key: "testdata/good/shop.key"}},
+			ACME: cert.ACME{
+				Hosts: []string{"www.shop.example"}, Email: "me@shop.example", Cache: "testdata/good/acme",
+				Directory: "https://acme.example/dir", CAFile: "testdata/good/shop-ca.pem",
+			},
+			MinVersion: tls.VersionTLS12, Redirect: 308, RedirectPort: 443, HSTS: "max-age=63072000; includeSubDomains; preload",
 		},
 		Admin: Admin{Listen: "127.0.0.1:9090", TokensFile: "testdata/good/tokens", Tokens: []AdminToken{
 			{"ann@shop.example", "viewer", sha256.Sum256([]byte("ann"))},
@@ -246,7 +257,7 @@ func TestAnOriginAloneIsEnough(t *testing.T) {
 		want.Rate = queue.Rate{N: 10, Per: queue.PerSecond}
 		c.Secrets = nil
 		equal(t, name, plain(*c), plain{
-			Listen: []Listener{{Address: ":8080", Mode: 0o660}}, Admin: Admin{Listen: "127.0.0.1:9090"}, Store: "memory", OnStoreLoss: "hold", SecretGenerated: true, HTTPS: "auto",
+			Listen: []Listener{{Address: ":8080", Mode: 0o660}}, TLS: TLS{MinVersion: tls.VersionTLS12, RedirectPort: 443}, Admin: Admin{Listen: "127.0.0.1:9090"}, Store: "memory", OnStoreLoss: "hold", SecretGenerated: true, HTTPS: "auto",
 			Headers: Headers{Via: true, Trace: true}, Limits: defaultLimits,
 			Origin: Origin{
 				URLs: []string{"http://127.0.0.1:3000"}, ConnectTimeout: 2 * time.Second, HeaderTimeout: 30 * time.Second,
