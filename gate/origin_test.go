@@ -111,7 +111,7 @@ func TestAVisitorWhomTheOriginFails(t *testing.T) {
 			}
 
 			// Whoever is just let in gets the pass all the same, and keeps it.
-			r, body := f.ask(t, "GET /drop HTTP/1.1\r\n"+navigation+"Accept-Language: en\r\n\r\n")
+			r, _ := f.ask(t, "GET /drop HTTP/1.1\r\n"+navigation+"Accept-Language: en\r\n\r\n")
 			check(r)
 			cookies := r.Cookies()
 			if len(cookies) != 1 || cookies[0].Name != "sluice-drop" || cookies[0].MaxAge <= 0 {
@@ -119,7 +119,7 @@ func TestAVisitorWhomTheOriginFails(t *testing.T) {
 			}
 			pass := "Cookie: sluice-drop=" + cookies[0].Value + "\r\n"
 			for lang, words := range map[string]string{"en": "You still have access.", "ko": "입장 상태는 그대로 유지됩니다.", "ja": "サイトが応答していません"} {
-				r, body = f.ask(t, "GET /drop HTTP/1.1\r\n"+navigation+pass+"Accept-Language: "+lang+"\r\n\r\n")
+				r, body := f.ask(t, "GET /drop HTTP/1.1\r\n"+navigation+pass+"Accept-Language: "+lang+"\r\n\r\n")
 				check(r)
 				if r.Header.Get("Content-Language") != lang || !strings.Contains(body, words) || !strings.Contains(body, ">"+strconv.Itoa(tc.status)+"<") {
 					t.Errorf("%s: Content-Language %q, page without %q", lang, r.Header.Get("Content-Language"), words)
@@ -135,7 +135,7 @@ func TestAVisitorWhomTheOriginFails(t *testing.T) {
 			}
 
 			// A form is not sent again by the page, which tells what became of it.
-			r, body = f.ask(t, "POST /drop HTTP/1.1\r\n"+navigation+pass+"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\n\r\na=1")
+			r, body := f.ask(t, "POST /drop HTTP/1.1\r\n"+navigation+pass+"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\n\r\na=1")
 			check(r)
 			if !strings.Contains(body, tc.form) || strings.Contains(body, `http-equiv="refresh"`) {
 				t.Errorf("somebody who sent a form is told %s", body)

@@ -323,6 +323,7 @@ func TestWhatIsDeployedIsValid(t *testing.T) {
 func TestWhatIsWatchedIsMeasured(t *testing.T) {
 	m := metrics.New("test", []string{"drop"})
 	m.Certificates(map[string]time.Time{"shop.example": time.Now()})
+	m.SetOrigins(func() []metrics.Origin { return make([]metrics.Origin, 1) })
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	name := regexp.MustCompile(`\bsluice_[a-z_]+`)

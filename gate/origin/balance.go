@@ -74,7 +74,7 @@ func (g *Group) pick(r *Round, now time.Time, evenShunned bool) *Server {
 			if r.has(c) {
 				continue
 			}
-			rank, out := c.rank(at, r.Safe)
+			rank, out := c.rank(at, r)
 			busy := c.busy.Load()
 			if rank > best || rank == best && (g.c.Balance == RoundRobin || busy >= least) {
 				continue
@@ -96,20 +96,20 @@ func (g *Group) pick(r *Round, now time.Time, evenShunned bool) *Server {
 }
 
 // rank tells how a server stands, and until when it is out, 0 when it is not.
-func (s *Server) rank(at int64, safe bool) (rank int, until int64) {
+func (s *Server) rank(at int64, r *Round) (rank int, until int64) {
 	if s.down.Load() {
 		return shunned, 0
 	}
 	if until = s.out.Load(); until != 0 {
 		due := until
-		if !safe {
+		if !r.Safe {
 			due += int64(spare)
 		}
 		if at < due {
 			return shunned, until
 		}
 	}
-	if int(s.busy.Load()-s.tunnels.Load()) >= s.group.c.MaxConns {
+	if int(s.busy.Load()-s.tunnels.Load()) >= s.group.c.MaxConns || r.Common && len(s.commons) == cap(s.commons) {
 		return full, until
 	}
 	return free, until

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -162,6 +163,57 @@ func TestAServerWithoutAFreeConnectionIsPassedOver(t *testing.T) {
 			if conn != nil {
 				conn.Drop()
 			}
+		}
+	})
+}
+
+func TestWhoWasNotLetInGoesWhereTheirShareIsNotUsedUp(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.up(a, b)
+		g := w.open(Config{URLs: urls(a, b), MaxConns: 8, MaxQueue: 1, BusyWait: time.Second})
+		take := func(common bool) (*Conn, error) { return g.Take(time.Now(), &Round{Common: common}) }
+		held := map[string][]*Conn{}
+		for range 14 {
+			conn, err := take(true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at := conn.Server().String()
+			held[at] = append(held[at], conn)
+		}
+		if len(held[a]) != 7 || len(held[b]) != 7 {
+			t.Fatalf("%d and %d, want all but an eighth of each", len(held[a]), len(held[b]))
+		}
+		held[b][0].Keep(time.Now())
+		for range 3 {
+			conn, err := take(true)
+			if err != nil || conn.Server().String() != b {
+				t.Fatalf("%v, %v", conn, err)
+			}
+			conn.Keep(time.Now())
+		}
+		if held[b][0], _ = take(true); held[b][0] == nil {
+			t.Fatal("not the last one")
+		}
+		// Now one at each waits, and no more.
+		waited := make(chan error, 2)
+		for range 2 {
+			go func() { _, err := take(true); waited <- err }()
+		}
+		synctest.Wait()
+		began := time.Now()
+		if _, err := take(true); !errors.Is(err, ErrBusy) || time.Since(began) != 0 {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		for range 2 {
+			if err := <-waited; !errors.Is(err, ErrBusy) {
+				t.Error(err)
+			}
+		}
+		if conn, err := take(false); err != nil {
+			t.Errorf("who was let in gets %v", err)
+		} else {
+			conn.Drop()
 		}
 	})
 }

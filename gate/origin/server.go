@@ -34,6 +34,7 @@ type Server struct {
 
 	busy    atomic.Int32 // requests and tunnels that have a connection, or wait for one
 	tunnels atomic.Int32
+	common  atomic.Int32  // common requests that wait for their share
 	commons chan struct{} // one for each connection that a common request has, or waits for
 
 	mu      sync.Mutex
@@ -87,6 +88,10 @@ func (s *Server) share() bool {
 	case s.commons <- struct{}{}:
 		return true
 	default:
+	}
+	defer s.common.Add(-1)
+	if int(s.common.Add(1)) > s.group.c.MaxQueue {
+		return false
 	}
 	timer := time.NewTimer(s.group.c.BusyWait)
 	defer timer.Stop()
