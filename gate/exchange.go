@@ -44,7 +44,7 @@ type exchange struct {
 	made    [32]byte
 	list    []byte // X-Forwarded-For of a trusted peer
 	scratch []byte
-	head    proxy.Head // of a poll in its lane
+	head    proxy.Head
 	out     []byte
 	lines   string // of the answer's header, beside those set one by one
 	started time.Time
@@ -122,7 +122,8 @@ func (x *exchange) Close() error {
 func (x *exchange) read() {
 	h := &x.ctx.Request.Header
 	x.method, x.target = h.Method(), h.RequestURI()
-	x.fields.read(h.RawHeaders())
+	x.head.Read(x.ctx)
+	x.fields.takeAll(&x.head)
 	x.host = x.fields.host
 	remote := remoteAddr(x.ctx.RemoteAddr())
 	x.client, x.trusted = x.site.trust.Resolve(remote, x.fields.forwardedFor[:x.fields.forwarded])
@@ -221,7 +222,14 @@ type fields struct {
 	override                                            bool // a framework may take another method for this one
 }
 
-// read goes over raw header lines, which Validate has found to be well-formed.
+// takeAll keeps the fields of a header.
+func (f *fields) takeAll(h *proxy.Head) {
+	for i := range h.Len() {
+		f.take(h.Field(i))
+	}
+}
+
+// read goes over raw header lines, as far as they came.
 func (f *fields) read(raw []byte) {
 	for len(raw) > 0 {
 		var line []byte

@@ -228,9 +228,7 @@ func (x *exchange) readPoll(rest []byte) bool {
 	if x.head.Len() > x.site.limits.Fields {
 		return false
 	}
-	for i := range x.head.Len() {
-		x.fields.take(x.head.Field(i))
-	}
+	x.fields.takeAll(&x.head)
 	return true
 }
 

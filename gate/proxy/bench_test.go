@@ -197,7 +197,7 @@ func BenchmarkHeader(b *testing.B) {
 		var out []byte
 		b.ReportAllocs()
 		for b.Loop() {
-			if err := m.read(&ctx.Request.Header); err != nil {
+			if err := m.read(&ctx.Request.Header, nil); err != nil {
 				b.Fatal(err)
 			}
 			out = m.appendHead(out[:0], &ctx, &r, "", false)

@@ -1,15 +1,28 @@
 package proxy
 
-// Head is the header of a request that no server has read yet.
+import "github.com/valyala/fasthttp"
+
+// Head is the header of a request, taken apart.
 type Head struct {
 	raw    []byte
 	fields []field
 }
 
+// Read takes the header of a request that Validate has found to be well-formed. It may
+// be used until the request has ended.
+func (h *Head) Read(ctx *fasthttp.RequestCtx) {
+	h.raw = ctx.Request.Header.RawHeaders()
+	if v := strictOf(ctx.Conn()); v != nil {
+		h.fields = append(h.fields[:0], v.head.lines...)
+	} else {
+		h.fields, _ = scan(h.fields[:0], h.raw, 0, true)
+	}
+}
+
 // ReadSimple takes the field lines of a header apart, blank line included, and tells
 // whether the request asks for an answer and for nothing else: it has no body and one
 // Host, and wants nothing of the connection but that it stays. Whatever else it may
-// be is for the server to read.
+// be is for the server to read, which none has done yet.
 func (h *Head) ReadSimple(raw []byte) bool {
 	var err error
 	h.raw = raw

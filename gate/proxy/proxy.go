@@ -138,10 +138,7 @@ func (p *Proxy) Forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) error {
 
 func (x *exchange) forward(ctx *fasthttp.RequestCtx, r *Request, a *Answer) error {
 	p, h := x.p, &ctx.Request.Header
-	if v := strictOf(ctx.Conn()); v != nil && v.refused != nil {
-		return v.refused
-	}
-	if err := x.req.read(h); err != nil {
+	if err := x.req.read(h, strictOf(ctx.Conn())); err != nil {
 		return err
 	}
 	x.req.host = p.c.Host

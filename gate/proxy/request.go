@@ -69,13 +69,21 @@ func Validate(ctx *fasthttp.RequestCtx) error {
 		return v.agrees(&ctx.Request.Header)
 	}
 	x := exchanges.Get().(*exchange)
-	err := x.req.read(&ctx.Request.Header)
+	err := x.req.read(&ctx.Request.Header, nil)
 	exchanges.Put(x)
 	return err
 }
 
-func (m *message) read(h *fasthttp.RequestHeader) error {
+// read takes a request apart, as the strict reading of its connection has done where
+// there is one.
+func (m *message) read(h *fasthttp.RequestHeader, v *strictConn) error {
 	*m = message{fields: m.fields[:0], hostAt: -1}
+	if v != nil {
+		m.fields = append(m.fields, v.head.lines...)
+		m.expects = v.head.expects
+		m.sort(h.RawHeaders())
+		return v.agrees(h)
+	}
 
 	method, proto, target := h.Method(), h.Protocol(), h.RequestURI()
 	means := meaning{http10: string(proto) == "HTTP/1.0", length: lengthNone}
@@ -110,24 +118,12 @@ func (m *message) read(h *fasthttp.RequestHeader) error {
 		if err := means.take(f.kind, value); err != nil {
 			return err
 		}
-		switch f.kind {
-		case connection:
-			m.opt.read(value)
-		case upgrade:
-			m.upgrWS = isFold(value, "websocket")
-		case host:
-			m.hostAt = i
-		case te:
-			m.trailers = m.trailers || has(value, "trailers")
-		case traceParent:
-			m.traces++
-			m.trace = i
-		}
 	}
 	if err := means.check(); err != nil {
 		return err
 	}
 	m.expects = means.expects
+	m.sort(raw)
 	// fasthttp turns "none" into 0 for methods that usually have a body.
 	if got := h.ContentLength(); got != means.length && !(means.length == lengthNone && got == 0) {
 		return errTwoWays
@@ -136,6 +132,26 @@ func (m *message) read(h *fasthttp.RequestHeader) error {
 		return errTwoWays
 	}
 	return means.expectation()
+}
+
+// sort notes what the fields say that Forward has to know.
+func (m *message) sort(raw []byte) {
+	for i := range m.fields {
+		f := &m.fields[i]
+		switch f.kind {
+		case connection:
+			m.opt.read(raw[f.value:f.end])
+		case upgrade:
+			m.upgrWS = isFold(raw[f.value:f.end], "websocket")
+		case host:
+			m.hostAt = i
+		case te:
+			m.trailers = m.trailers || has(raw[f.value:f.end], "trailers")
+		case traceParent:
+			m.traces++
+			m.trace = i
+		}
+	}
 }
 
 // number reads a length: digits only, below 2^62.

@@ -148,8 +148,9 @@ func (m *meaning) expectation() error {
 // requestHead reads a header as it comes, line by line: what is wrong with a line
 // is known before the next one is there.
 type requestHead struct {
-	at        int // the first line that was not read yet
-	fields    int
+	at        int     // the first line that was not read yet
+	lines     []field // offsets from where they begin, first
+	first     int
 	method    int // its end
 	authority int // the end of http://host:port at the front of the target, 0: there is none
 	target    int // its end
@@ -174,6 +175,7 @@ func (h *requestHead) read(b []byte) (done bool, err error) {
 				return false, err
 			}
 			h.at = end + 1
+			h.first = h.at
 			continue
 		}
 		f, err := scanLine(b, h.at, end, true)
@@ -188,13 +190,14 @@ func (h *requestHead) read(b []byte) (done bool, err error) {
 			h.host = nil // b is not ours to keep
 			return true, h.check()
 		}
-		if h.fields++; h.fields > maxFields {
+		if len(h.lines) == maxFields {
 			return false, errFields
 		}
 		// b may be read again with more in it, but stands where it stood.
 		if err := h.take(f.kind, b[f.value:f.end]); err != nil {
 			return false, err
 		}
+		h.lines = append(h.lines, field{f.name - h.first, f.colon - h.first, f.value - h.first, f.end - h.first, f.kind})
 	}
 }
 

@@ -121,7 +121,7 @@ func (v *strictConn) hold(b []byte) {
 // empty line before it is dropped (RFC 9112, 2.2): some clients send one behind a
 // form.
 func (v *strictConn) readHead(p []byte) (n int, err error) {
-	v.head = requestHead{meaning: meaning{length: lengthNone}}
+	v.head = requestHead{lines: v.head.lines[:0], meaning: meaning{length: lengthNone}}
 	for blank, told := false, false; ; {
 		var m int
 		m, err = v.receive(p[n:])
