@@ -13,8 +13,8 @@ import (
 	"github.com/sluicegate/sluice/gate/door"
 )
 
-func TestEveryAnswerOfOursSaysWhenItWasMade(t *testing.T) {
-	g := openTestGate(t, nil)
+func TestEveryAnswerOfOursSaysWhenItWasMadeAndIsNotKept(t *testing.T) {
+	g := openTestGateOf(t, testConfig+"    mode: hold\n  - {name: hall, match: [{path: /open}], rate: none}\nhosts: [a]\ncors_origins: [\"https://app.example\"]\n", nil)
 	server := NewServer(g.Gate, door.Limits{Conns: 100})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -28,14 +28,29 @@ func TestEveryAnswerOfOursSaysWhenItWasMade(t *testing.T) {
 		}
 		<-served
 	})
-	for _, line := range []string{
-		"GET /.sluice/rooms/drop", "GET /.sluice/rooms/nope", "GET /.sluice/health", "GET /drop/..%2f", "POST /drop",
+	const html, pre = "Accept: text/html\r\n", "Origin: https://app.example\r\nAccess-Control-Request-Method: GET\r\n"
+	for _, r := range []struct {
+		line, fields string
+		status       int
+	}{
+		{"GET /.sluice/rooms/drop", "", 200}, {"POST /.sluice/rooms/drop", "", 200}, {"DELETE /.sluice/rooms/drop", "", 204},
+		{"GET /.sluice/rooms/nope", "", 404}, {"PUT /.sluice/rooms/drop", "", 405}, {"GET /.sluice/health", "", 503}, // it is not ready
+		{"GET /drop", html, 429}, {"POST /drop", html, 429}, {"GET /drop", "", 429}, {"GET /drop", "Sec-Purpose: prefetch\r\n", 429}, {"HEAD /drop", "", 429},
+		{"GET /drop/..%2f", "", 400}, {"GET /drop/..%2f", html, 400}, {"GET /drop", "A b: c\r\n", 400}, {"GET /" + strings.Repeat("x", 20_000), "", 414},
+		{"GET /drop", "A: " + strings.Repeat("x", 20_000) + "\r\n", 431},
+		{"OPTIONS /drop", pre, 204}, {"OPTIONS /drop", strings.Replace(pre, "app", "evil", 1), 403}, {"OPTIONS /.sluice/rooms/drop", pre, 204},
+		{"GET /page", "", 502}, {"GET /page", html, 502}, {"GET /open", html, 502}, // the origin answers nobody, and a pass is given
+		{"GET //b/page", "Host: b\r\n", 421},
 	} {
+		line := r.line
+		if !strings.Contains(r.fields, "Host:") {
+			r.fields += "Host: a\r\n"
+		}
 		c, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nSec-Purpose: prefetch\r\nConnection: close\r\n\r\n", line)
+		fmt.Fprintf(c, "%s HTTP/1.1\r\n%sContent-Length: 0\r\nConnection: close\r\n\r\n", line, r.fields)
 		answer, err := io.ReadAll(c)
 		c.Close()
 		if err != nil {
@@ -46,6 +61,12 @@ func TestEveryAnswerOfOursSaysWhenItWasMade(t *testing.T) {
 		at, err := http.ParseTime(date)
 		if err != nil || time.Since(at) > time.Minute || strings.Count(string(answer), "Date:") != 1 {
 			t.Errorf("%s: %q, %v, in\n%s", line, date, err, answer)
+		}
+		status := fmt.Sprintf("HTTP/1.1 %d ", r.status)
+		for _, want := range []string{status, "\r\nCache-Control: no-store\r\n", "\r\nCDN-Cache-Control: no-store\r\n"} {
+			if strings.Count(string(answer), want) != 1 {
+				t.Errorf("%.100s: want %q in\n%.600s", line, want, answer)
+			}
 		}
 	}
 }
