@@ -486,6 +486,7 @@ func TestRequestsThatCanBeReadInTwoWaysGoNowhere(t *testing.T) {
 		if !strings.HasSuffix(c.name, ": HTTP/0.9") && !strings.HasSuffix(c.name, "the first bytes of TLS") || c.status != 0 {
 			c.try(t, rig.dial(t), origin, "with another behind it", []string{c.raw + after}, false, true)
 		}
+		c.try(t, rig.dial(t), origin, "between two others", []string{before + c.raw + after}, true, true)
 		if len(c.raw) > 1000 {
 			half := len(c.raw) / 2
 			c.try(t, rig.pipes.dial(), origin, "in two halves", []string{c.raw[:half], c.raw[half:]}, false, false)

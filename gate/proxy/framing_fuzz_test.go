@@ -60,7 +60,7 @@ func handedOut(sent []byte, size int) (read []byte, why error) {
 
 func FuzzVisitorsRequestsAreCutApartAsGoReadsThem(f *testing.F) {
 	for _, s := range []string{
-		get, visit, get + get, handshake, "\r\n" + get,
+		get, visit, get + get + get, handshake, "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "\r\n" + get,
 		"POST http://a:80/b HTTP/1.1\r\nHost: A:80\r\nContent-Length: 3\r\n\r\nabc" + get,
 		"OPTIONS http://a HTTP/1.1\r\nHost: a\r\n\r\n" + get,
 		"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;a=\"b\\\"\";c\r\nabc\r\n0\r\nX: y\r\n\r\n" + get,
@@ -117,7 +117,7 @@ func FuzzVisitorsRequestsAreCutApartAsGoReadsThem(f *testing.F) {
 func FuzzChunksAreReadAsGoReadsThem(f *testing.F) {
 	for _, s := range []string{
 		"3\r\nabc\r\n0\r\n\r\n", "a;b=c\r\n0123456789\r\n00\r\nX: y\r\n\r\nrest", "3 \r\nabc\r\n0\r\n\r\n", "1\r\na\n0\r\n\r\n",
-		"ffffffffffffffff\r\n", "0;\"\r\n\"\r\n\r\n", "1;a\rb\r\nx\r\n0\r\n\r\n", "0\r\n\n", "0\r\nX : y\r\n\r\n",
+		"ffffffffffffffff\r\n", "0000000000000000001\r\na\r\n0\r\n\r\n", "1\r\na\rX0\r\n\r\n", "0;\"\r\n\"\r\n\r\n", "1;a\rb\r\nx\r\n0\r\n\r\n", "0\r\n\n", "0\r\nX : y\r\n\r\n",
 	} {
 		f.Add([]byte(s))
 	}
@@ -183,6 +183,7 @@ func FuzzAnswersAreNeverForwardedAmbiguously(f *testing.F) {
 		"HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\nContent-Length: 2\r\n\r\nab",
 		"HTTP/1.1 200 O\rK\r\nContent-Length: 2\r\n\r\nab",
 		"HTTP/1.1 200 OK\nContent-Length: 2\n\nab",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcX\r\n0\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3 ;a\rb\r\nabc\r\n0\r\n\r\n",
