@@ -69,16 +69,16 @@ func openFront(t *testing.T, lines string) *front {
 			})
 		}
 	})
+	t.Cleanup(func() { // after the gate, which has connections to it
+		shop.Close()
+		shopping.Wait()
+	})
 	f.open(t, fmt.Sprintf(`
 store: memory
 origin: {url: "http://%s"}
 secret: "0123456789abcdef0123456789abcdef"
 rooms: [{name: drop, match: [{path: /drop}], rate: 10/s, mode: hold}]
 `, shop.Addr())+lines)
-	t.Cleanup(func() {
-		shop.Close()
-		shopping.Wait()
-	})
 	return f
 }
 
