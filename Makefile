@@ -51,6 +51,10 @@ fuzz: ## every fuzz target for a minute each; PKG=./gate/token FUZZTIME=10s
 		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; \
 	done
 
+.PHONY: soak
+soak: deps ## what takes long: bodies of 2 GB, an hour of streams; SOAK_FOR=5m
+	SLUICE_TEST_REQUIRE=1 go test -count=1 -tags soak -timeout 3h -v -run '^TestSoak' ./cmd/sluice
+
 .PHONY: bench
 bench: ## benchmarks; PKG=./gate/token BENCH=Verify COUNT=10
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) $(PKG)

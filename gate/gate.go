@@ -69,6 +69,7 @@ func (g *Gate) Handle(ctx *fasthttp.RequestCtx) {
 	if x == nil {
 		x = exchanges.Get().(*exchange)
 		x.begin(g, ctx)
+		x.door.Begin()
 	}
 	defer func() {
 		x.recovered(recover())

@@ -34,7 +34,9 @@
 // nothing is copied into a table and out again. The price: the gate does not see
 // the origin's fields in ctx.Response; what it has to know is in Answer.
 //
-// Trailers are dropped in both directions, and TE with them; interim answers of
-// the origin are swallowed. Request bodies may go on while the answer comes, but
-// the connection ends with such an answer.
+// Trailers go on where they are asked for or announced, and mean no harm. Interim
+// answers of the origin are dropped, but for the 100 (Continue) that a visitor waits
+// for. Request bodies may go on while the answer comes, but the connection ends with
+// such an answer. Who waits for the origin looks now and then whether the visitor
+// still does.
 package proxy

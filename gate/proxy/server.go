@@ -128,8 +128,8 @@ var lingering atomic.Int32
 
 const (
 	maxLingering = 1024
-	lingerTime   = 2 * time.Second
-	lingerBytes  = 1 << 20
+	lingerTime   = 5 * time.Second
+	lingerBytes  = 64 << 20 // some look for an answer only now and then while they send
 )
 
 // closeAfter makes the answer the connection's last one. A socket that is
