@@ -2,6 +2,7 @@ package visitor
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -246,6 +248,19 @@ func TestWhoWaitsInVainHasWaited(t *testing.T) {
 	}
 }
 
+// waitedFor is a context that tells when somebody looks whether it is over, as one
+// does who waits for something else.
+type waitedFor struct {
+	context.Context
+	once  sync.Once
+	waits chan struct{}
+}
+
+func (c *waitedFor) Done() <-chan struct{} {
+	c.once.Do(func() { close(c.waits) })
+	return c.Context.Done()
+}
+
 func TestWhoFindsNoFreeConnectionWaitsForOne(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, func(q *question) string { return shop("ann", "") })
@@ -262,10 +277,12 @@ func TestWhoFindsNoFreeConnectionWaitsForOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan struct{})
+	ctx := &waitedFor{Context: t.Context(), waits: make(chan struct{})}
 	go func() {
-		c.Visit(t.Context(), &executor.VU{Rand: rand.New(rand.NewPCG(1, 1))}, time.Now())
+		c.Visit(ctx, &executor.VU{Rand: rand.New(rand.NewPCG(1, 1))}, time.Now())
 		close(done)
 	}()
+	<-ctx.waits
 	for began := time.Now(); time.Since(began) < 20*time.Millisecond; { // long enough to be seen
 	}
 	c.releaseConn()
