@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -45,6 +46,7 @@ const (
 type authority struct {
 	config  ACME
 	manager *autocert.Manager
+	hearer  *hearer
 	http    http.Handler
 }
 
@@ -54,14 +56,14 @@ func (a *authority) is(c ACME) bool {
 }
 
 // newAuthority returns nil where there is nothing to get.
-func newAuthority(c ACME) (*authority, error) {
+func newAuthority(c ACME, log *slog.Logger) (*authority, error) {
 	if len(c.Hosts) == 0 {
 		return nil, nil
 	}
 	if err := writable(c.Cache); err != nil {
 		return nil, fmt.Errorf("tls.acme.cache: %w", err)
 	}
-	client := &http.Client{Timeout: askTime, Transport: http.DefaultTransport}
+	h := &hearer{RoundTripper: http.DefaultTransport, log: log}
 	if c.CAFile != "" {
 		text, err := readFile(c.CAFile)
 		if err != nil {
@@ -73,13 +75,14 @@ func newAuthority(c ACME) (*authority, error) {
 		}
 		transport := http.DefaultTransport.(*http.Transport).Clone()
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
-		client.Transport = transport
+		h.RoundTripper = transport
 	}
 	directory := c.Directory
 	if directory == "" {
 		directory = autocert.DefaultACMEDirectory
 	}
-	a := &authority{config: c, manager: &autocert.Manager{
+	client := &http.Client{Timeout: askTime, Transport: h}
+	a := &authority{config: c, hearer: h, manager: &autocert.Manager{
 		Prompt:     autocert.AcceptTOS,
 		Cache:      autocert.DirCache(c.Cache),
 		HostPolicy: autocert.HostWhitelist(c.Hosts...),
@@ -88,6 +91,13 @@ func newAuthority(c ACME) (*authority, error) {
 	}}
 	a.http = a.manager.HTTPHandler(http.NotFoundHandler())
 	return a, nil
+}
+
+// retire ends what the manager would go on with for ever: it cannot be stopped.
+func (a *authority) retire() {
+	if a != nil {
+		a.hearer.retired.Store(true)
+	}
 }
 
 // writable makes a folder if there is none, and tries to write into it. Without one
@@ -183,7 +193,7 @@ func (k *Keeper) runHost(ctx context.Context, a *authority, host string) {
 	pause := firstTry
 	for {
 		c, err := a.get(ctx, host)
-		wait := askEvery
+		wait := k.askEvery
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -22,8 +22,9 @@ type Config struct {
 
 // Keeper has the certificates. Run keeps them fresh.
 type Keeper struct {
-	log     *slog.Logger
-	metrics *metrics.Metrics
+	log      *slog.Logger
+	metrics  *metrics.Metrics
+	askEvery time.Duration
 
 	shelf atomic.Pointer[shelf]
 	conf  atomic.Pointer[tls.Config]
@@ -57,7 +58,7 @@ func New(log *slog.Logger, m *metrics.Metrics) *Keeper {
 	if m == nil {
 		m = metrics.Discard()
 	}
-	k := &Keeper{log: log, metrics: m, got: make(map[string]*tls.Certificate), changed: make(chan struct{}, 1)}
+	k := &Keeper{log: log, metrics: m, askEvery: askEvery, got: make(map[string]*tls.Certificate), changed: make(chan struct{}, 1)}
 	k.shelf.Store(newShelf(nil, nil))
 	return k
 }
@@ -87,12 +88,13 @@ func (k *Keeper) Set(c Config) error {
 		}
 		files = append(files, l)
 	}
-	if acme := k.acme.Load(); acme == nil || !acme.is(c.ACME) {
-		next, err := newAuthority(c.ACME)
+	if old := k.acme.Load(); old == nil || !old.is(c.ACME) {
+		next, err := newAuthority(c.ACME, k.log)
 		if err != nil {
 			return err
 		}
 		k.acme.Store(next)
+		old.retire()
 		k.got = next.cached()
 	}
 	if old := k.conf.Load(); old == nil || k.config.MinVersion != c.MinVersion || (len(k.config.ACME.Hosts) > 0) != (len(c.ACME.Hosts) > 0) {

@@ -69,7 +69,7 @@ func (f Files) parse(p pair) (*tls.Certificate, error) {
 	}
 	switch what := first(p.key); {
 	case bytes.Contains(p.key, []byte("ENCRYPTED")):
-		return nil, fmt.Errorf("the key in %s is encrypted, and nobody is there to ask: openssl pkey -in %s -out ...", f.Key, f.Key)
+		return nil, fmt.Errorf("the key in %s is encrypted, and nobody is there to ask for its password: openssl pkey -in %s -out FILE makes one without", f.Key, f.Key)
 	case what == "":
 		return nil, fmt.Errorf("%s has no key in PEM", f.Key)
 	}
