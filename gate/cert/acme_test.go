@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -175,6 +176,16 @@ func (r *record) String() string {
 	return r.text.String()
 }
 
+// has tells whether there is a line with all the words.
+func (r *record) has(words ...string) bool {
+	for line := range strings.Lines(r.String()) {
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+			return true
+		}
+	}
+	return false
+}
+
 // await asks until there is nothing to complain about.
 func await(t *testing.T, complaint func() error) {
 	t.Helper()
@@ -264,7 +275,7 @@ func TestTheLogSaysWhyAnAuthorityGivesNoCertificate(t *testing.T) {
 			{"WARN", "host=shop.example", "proof=tls-alpn-01", "127.0.0.1:1"},
 			{"ERROR", "host=shop.example", "again_in=2m0s"},
 		} {
-			if !hasLine(s.log.String(), line) {
+			if !s.log.has(line...) {
 				return fmt.Errorf("no line with %q in\n%s", line, s.log)
 			}
 		}
@@ -273,17 +284,4 @@ func TestTheLogSaysWhyAnAuthorityGivesNoCertificate(t *testing.T) {
 	if n := strings.Count(s.log.String(), "level=WARN"); n != 2 {
 		t.Errorf("%d warnings of two proofs:\n%s", n, s.log)
 	}
-}
-
-func hasLine(text string, words []string) bool {
-	for line := range strings.Lines(text) {
-		all := true
-		for _, w := range words {
-			all = all && strings.Contains(line, w)
-		}
-		if all {
-			return true
-		}
-	}
-	return false
 }

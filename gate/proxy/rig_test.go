@@ -17,6 +17,7 @@ import (
 	"github.com/valyala/fasthttp"
 	"go.uber.org/goleak"
 
+	"github.com/sluicegate/sluice/gate/cert"
 	"github.com/sluicegate/sluice/gate/origin"
 )
 
@@ -44,6 +45,7 @@ type rig struct {
 	before  func(ctx *fasthttp.RequestCtx) (handled bool) // instead of Forward
 	errs    chan error                                    // what Forward returned, nil too
 	failed  chan error                                    // Config.Failed
+	tls     *cert.Keeper                                  // nil: visitors come without
 	dialled chan net.Conn                                 // every connection the origin got
 }
 
@@ -100,6 +102,9 @@ func start(t testing.TB, serve func(n int, c *peerConn), options ...any) *rig {
 		t.Fatal(err)
 	}
 	g.addr = ln.Addr().String()
+	if g.tls != nil {
+		ln = g.tls.Listener(ln)
+	}
 	var serving sync.WaitGroup
 	serving.Go(func() { g.server.Serve(strictListener{ln}) })
 	t.Cleanup(func() {
