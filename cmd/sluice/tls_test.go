@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,7 +63,7 @@ rooms: [{name: drop, match: [{path: /drop}], rate: 1/h, burst: 1, max_active: 1}
 func (s *tlsSite) client(t *testing.T) *http.Client {
 	transport := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: s.ca.Pool},
-		Dial:            func(string, string) (net.Conn, error) { return net.Dial("tcp", s.secure) },
+		DialContext:     func(context.Context, string, string) (net.Conn, error) { return net.Dial("tcp", s.secure) },
 	}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, Timeout: time.Minute}
@@ -154,6 +157,7 @@ func TestVisitorsUseTLS(t *testing.T) {
 		}
 	})
 	t.Run("plain http is sent on to https", s.redirects)
+	t.Run("nobody is sent on to a host of somebody else's choice", s.sendsNobodyAway)
 	t.Run("what went wrong is counted", func(t *testing.T) {
 		for _, result := range []string{"ok", "no_tls", "incompatible"} {
 			if n := s.metric(t, `sluice_tls_handshakes_total{result="`+result+`"}`); n == 0 {
@@ -245,6 +249,58 @@ func (s *tlsSite) redirects(t *testing.T) {
 			t.Errorf("%s%s: over plain http the gate says to be strict: %q", c.host, c.target, got)
 		}
 	}
+}
+
+// sendsNobodyAway tries what has made others' redirects open ones.
+func (s *tlsSite) sendsNobodyAway(t *testing.T) {
+	sentOn := 0
+	for _, target := range []string{
+		"/", "//evil.example", "//evil.example/", "///evil.example", "/\\evil.example", "\\\\evil.example", "/\t/evil.example", "/%09/evil.example",
+		"/%2f%2fevil.example", "/%5cevil.example", "/..//evil.example", "/.//evil.example", "//shop.example@evil.example/", "@evil.example", ".evil.example",
+		":@evil.example/", "?x", "/?next=//evil.example", "/#@evil.example", "http://evil.example/", "https://evil.example/", "http:evil.example", "*",
+		"http://shop.example/", "http://shop.example@evil.example/", "http://shop.example//evil.example", "/%0d%0aLocation:%20https://evil.example/",
+		"/\rLocation: https://evil.example/", "/\x00@evil.example", "/.well-known/acme-challenge/../../@evil.example",
+	} {
+		for _, host := range []string{
+			"shop.example", "Shop.Example:80", "shop.example.", "evil.example", "shop.example.evil.example", "evil.example:80@shop.example", "shop.example@evil.example",
+			"shop.example:@evil.example", "shop.example:80@evil.example", "shop.example/.evil.example", "shop.example\\.evil.example", "shop.example#.evil.example",
+			"shop.example?.evil.example", "shop.example%2eevil.example", "shop.example, evil.example", "shop.example evil.example",
+			"shop.example\r\nHost: evil.example", "evil.example\r\nHost: shop.example", "shop.example\r\nX-Forwarded-Host: evil.example",
+			"shop.example\r\nForwarded: host=evil.example", "[::1]", "[::ffff:127.0.0.1]", "evil.example%00.shop.example", "evil.example/.shop.example", "evil\t.shop.example", "",
+		} {
+			c, err := net.Dial("tcp", s.plain)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = c.SetDeadline(time.Now().Add(time.Minute))
+			fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", target, host)
+			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			c.Close()
+			if err != nil {
+				t.Errorf("%q of %q: %v", target, host, err)
+				continue
+			}
+			to := resp.Header.Values("Location")
+			if len(to) == 0 {
+				continue
+			}
+			sentOn++
+			u, err := url.Parse(to[0])
+			if err != nil || len(to) > 1 || u.Scheme != "https" || u.User != nil || u.Port() != s.port || !s.has(u.Hostname()) ||
+				!strings.HasPrefix(to[0], "https://"+u.Host+"/") {
+				t.Errorf("%q of %q is sent on to %q", target, host, to)
+			}
+		}
+	}
+	if sentOn < 20 {
+		t.Errorf("%d were sent on: nothing was tried", sentOn)
+	}
+}
+
+// has tells whether a host is one of the site's: shop.example or one label before it.
+func (s *tlsSite) has(host string) bool {
+	label, of, _ := strings.Cut(host, ".shop.example")
+	return host == "shop.example" || of == "" && label != host && label != "" && !strings.ContainsAny(label, "./@:%\\ ")
 }
 
 func TestCertificatesAreReadAgain(t *testing.T) {
