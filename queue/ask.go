@@ -45,7 +45,7 @@ func (l *Line) Join(id ID, join bool) Answer {
 		}
 		return l.answer(v, now, Standing{State: state, Rank: -1}, 0)
 	}
-	after := PollAfter(v.pace.turn(v.Waiting+1, &v.Settings), v.Waiting, &v.Settings, chance())
+	after := PollAfter(v.pace.turn(v.crowd+1, &v.Settings), v.crowd, &v.Settings, chance())
 	place := l.clock.place()
 	s, err := l.entering.ask(Arrival{
 		ID: id, Place: place, Deadline: PresentUntil(place, after),
@@ -75,7 +75,7 @@ func (l *Line) mayAdmit(v *view, now time.Time) bool {
 	case v.Settings.Mode != ModeAuto:
 		return false
 	}
-	return v.received.IsZero() || now.Sub(v.received) > staleAfter || v.Waiting == 0
+	return v.received.IsZero() || now.Sub(v.received) > staleAfter || v.crowd == 0
 }
 
 // Poll asks for the holder of a ticket. Whoever is far from the front is answered
@@ -86,8 +86,17 @@ func (l *Line) mayAdmit(v *view, now time.Time) bool {
 func (l *Line) Poll(id ID, place Time, hold bool, alive func() bool) Answer {
 	v := l.view.Load()
 	now := l.now()
+	if l.admits.Load() && l.isDown() {
+		if s, ok := l.admit(v, now, id, place); ok {
+			if s.Claimed {
+				l.count(&s)
+				l.give(Visit{ID: id, Place: place, Called: s.Called, Until: s.Until}, false)
+			}
+			return l.answer(v, now, s, 0)
+		}
+	}
 	position := v.Ladder.Position(place)
-	after := PollAfter(v.pace.turn(max(position, 1), &v.Settings), v.Waiting, &v.Settings, chance())
+	after := PollAfter(v.pace.turn(max(position, 1), &v.Settings), v.crowd, &v.Settings, chance())
 	a := Arrival{ID: id, Place: place, Deadline: PresentUntil(l.clock.timeAt(now), after)}
 	if l.far(v, now, place, position) {
 		l.marks.add(a)
@@ -127,7 +136,7 @@ func (l *Line) Poll(id ID, place Time, hold bool, alive func() bool) Answer {
 func (l *Line) Later() time.Duration { return l.view.Load().later() }
 
 func (v *view) later() time.Duration {
-	return PollAfter(v.Settings.PollMax*2, v.Waiting, &v.Settings, chance())
+	return PollAfter(v.Settings.PollMax*2, v.crowd, &v.Settings, chance())
 }
 
 // soon is when somebody should ask again whose turn comes within the time that a
@@ -175,7 +184,7 @@ func reach(s *Settings) int64 {
 
 // answer adds the numbers to a standing.
 func (l *Line) answer(v *view, now time.Time, s Standing, after time.Duration) Answer {
-	a := Answer{Standing: s, Waiting: v.Waiting, PollAfter: after}
+	a := Answer{Standing: s, Waiting: v.crowd, PollAfter: after}
 	if !v.received.IsZero() {
 		a.Age = max(0, now.Sub(v.received))
 	}
@@ -185,8 +194,9 @@ func (l *Line) answer(v *view, now time.Time, s Standing, after time.Duration) A
 	if s.Place == 0 || s.State == Admitted {
 		return a
 	}
+	l.promise(now, a.PollAfter)
 	a.Position = v.Ladder.Position(s.Place)
-	if a.Position == 0 && s.Rank >= 0 { // came after the ladder was taken
+	if a.Position == 0 && s.Rank >= 0 && !v.rebuilt { // came after the ladder was taken
 		a.Position = RungAtOrAfter(s.Rank) + 1
 	}
 	if a.Position > 0 {

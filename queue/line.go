@@ -23,6 +23,7 @@ type Line struct {
 	store   Store
 	now     func() time.Time
 	log     *slog.Logger
+	begun   time.Time
 	metrics *metrics.Metrics
 	counts  *metrics.Room
 	maxHeld int
@@ -34,12 +35,16 @@ type Line struct {
 	file     Settings
 	override Overrides
 	pace     Pace
-	down     bool // the latest Tick failed
 
 	entering group[Arrival, Standing]
 	leaving  group[Departure, Departed]
 	marks    marks
 	visits   visits
+	given    given
+	down     atomic.Bool  // the latest Tick failed
+	admits   atomic.Bool  // whether visitors are let in meanwhile
+	horizon  atomic.Int64 // until when everybody has asked again who was told to; see promise
+	welcomed atomic.Int64 // let in on the spot since the snapshot
 	held     heldPolls
 	kick     chan struct{} // somebody waits: tick soon
 }
@@ -51,6 +56,10 @@ type view struct {
 	version  int64
 	received time.Time // zero: the store was never heard
 	pace     Pace
+	// While a line is rebuilt, Ladder is the one from before the loss, if there was
+	// one, and crowd how many waited then; else it is Waiting.
+	rebuilt bool
+	crowd   int64
 }
 
 // LineConfig says what a Line works with.
@@ -62,6 +71,7 @@ type LineConfig struct {
 	Log      *slog.Logger     // nil: nobody listens
 	Now      func() time.Time // nil: time.Now, whose readings are monotonic
 	MaxHeld  int              // most polls held at once; 0: none
+	Admit    bool             // visitors are let in while the store does not answer: see SetAdmit
 }
 
 // NewLine returns the line of a room. It does nothing until Run is called.
@@ -81,6 +91,8 @@ func NewLine(c LineConfig) *Line {
 		file: c.Settings, kick: make(chan struct{}, 1),
 	}
 	l.clock.now = c.Now
+	l.begun = l.now()
+	l.admits.Store(c.Admit)
 	l.entering.init(l.sendEnter)
 	// Whoever came first is first, also where there is room for one: requests of one
 	// moment are taken up in any order. A store is also faster at it.
@@ -127,6 +139,19 @@ func (l *Line) generation(v *view) uint32 {
 // HearToken takes the stamp of a token that verified: before the store was heard,
 // it is the best that a gate knows of room time. Generation is the token's.
 func (l *Line) HearToken(stamp Time, generation uint32) { l.clock.hearToken(stamp, generation) }
+
+// Away is how long the store has not answered; 0 while it does, and before it was
+// ever heard.
+func (l *Line) Away() time.Duration {
+	if !l.isDown() {
+		return 0
+	}
+	v := l.view.Load()
+	if v.received.IsZero() {
+		return 0
+	}
+	return l.now().Sub(v.received)
+}
 
 // Status is a room as an operator sees it.
 type Status struct {
@@ -237,7 +262,31 @@ func (l *Line) countLimits(s *Settings) {
 
 // call is what this gate says with every operation.
 func (l *Line) call(v *view) Call {
-	return Call{Room: l.name, Settings: &v.Settings, Version: v.version, Told: l.clock.highest(), Generation: l.generation(v)}
+	return Call{
+		Room: l.name, Settings: &v.Settings, Version: v.version,
+		Told: l.clock.highest(), Generation: l.generation(v), Hold: l.outstanding(v),
+		Called: v.Called + l.welcomed.Load(), Active: v.Active, Started: Time(l.begun.UnixMicro()),
+	}
+}
+
+// promise notes that a visitor was told to ask again.
+func (l *Line) promise(now time.Time, after time.Duration) {
+	until := int64(now.Sub(l.begun) + returnWithin(after))
+	for {
+		known := l.horizon.Load()
+		if until <= known || l.horizon.CompareAndSwap(known, until) {
+			return
+		}
+	}
+}
+
+// outstanding is how long it may take from now until everybody has asked again who
+// was told to by this gate; one that has only just started knows nothing of that.
+func (l *Line) outstanding(v *view) time.Duration {
+	if v.received.IsZero() {
+		return v.Settings.ReturnWithin()
+	}
+	return max(0, time.Duration(l.horizon.Load())-l.now().Sub(l.begun))
 }
 
 // storeTimeout bounds one call of the store.
@@ -294,6 +343,9 @@ func (l *Line) enter(in []Arrival, out []Standing) ([]Standing, error) {
 		})
 	}
 	err := send()
+	if errors.Is(err, context.DeadlineExceeded) {
+		l.reached(err) // the others need not find out, each as slowly
+	}
 	if err != nil && !l.isDown() {
 		for i := range in {
 			in[i].Again = true
@@ -305,8 +357,15 @@ func (l *Line) enter(in []Arrival, out []Standing) ([]Standing, error) {
 	}
 	waiting := false
 	for i := range out {
-		waiting = waiting || out[i].State == Waiting
-		l.count(&out[i])
+		s := &out[i]
+		waiting = waiting || s.State == Waiting
+		l.count(s)
+		switch {
+		case s.Claimed && !s.Provisional:
+			l.give(Visit{ID: in[i].ID, Place: s.Place, Called: s.Called, Until: s.Until}, false)
+		case s.Claimed:
+			l.welcomed.Add(1)
+		}
 	}
 	if waiting {
 		l.wake()
@@ -331,6 +390,16 @@ func (l *Line) sendLeave(in []Departure, out []Departed) ([]Departed, error) {
 	if l.isDown() {
 		return out, errDown
 	}
+	out, err := l.leave(in, out)
+	if err == nil {
+		for i := range in {
+			l.give(Visit{ID: in[i].ID, Place: in[i].Place, Until: in[i].Until}, true)
+		}
+	}
+	return out, err
+}
+
+func (l *Line) leave(in []Departure, out []Departed) ([]Departed, error) {
 	err := l.do(metrics.Leave, len(in), func(ctx context.Context, c *Call) (m Moment, err error) {
 		out, m, err = l.store.Leave(ctx, c, in, out)
 		return m, err
@@ -345,11 +414,7 @@ func (l *Line) sendLeave(in []Departure, out []Departed) ([]Departed, error) {
 	return out, err
 }
 
-func (l *Line) isDown() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.down
-}
+func (l *Line) isDown() bool { return l.down.Load() }
 
 // wake asks for a Tick soon.
 func (l *Line) wake() {

@@ -132,7 +132,8 @@ type Visit struct {
 type Renewal struct {
 	// Until is the latest instant that a new pass may be valid to.
 	Until Time
-	// Gone: the visitor left, or max_session is over. The pass is void.
+	// Gone: the visitor left, or max_session is over, or the store knows of no slot and
+	// the pass's would be over already: then its ticket is used. The pass is void.
 	Gone bool
 	// Claimed: this call turned a called visitor, or one in line, into an active one.
 	Claimed bool
@@ -166,6 +167,14 @@ type Call struct {
 	// by a token it verified; Generation the newest generation, likewise.
 	Told       Time
 	Generation uint32
+	// Hold is how long it may take from now until all visitors have asked again whom
+	// this gate told to. Called and Active are the most that it lately saw. A store
+	// that lost what it knew goes by them: see Loss.
+	Hold           time.Duration
+	Called, Active int64
+	// Started is when the gate started, by its machine's clock: of tickets whose places
+	// are later, nobody else knows more.
+	Started Time
 }
 
 // Moment is when an operation took place.
@@ -189,6 +198,12 @@ type Snapshot struct {
 	PerHour, Burst int64
 	// Overrides are set when the store has others than the call's Version.
 	Overrides *Overrides
+	// Held is until when nobody is called, or let in on the spot, whose place is after
+	// Barrier: after a loss, so that those who have not come back yet are not
+	// overtaken. 0: nobody is held back.
+	Held, Barrier Time
+	// Loss is set when this generation is not the one that the Call told of.
+	Loss *Loss
 	// More: a bound on the work of one call was reached; tick again at once.
 	More bool
 	// What this very call did.

@@ -77,6 +77,9 @@ func (l *Line) tick() (again bool, err error) {
 		if err := l.sendMarks(l.enter); err != nil {
 			return false, err
 		}
+		if err := l.sendVisits(l.renew); err != nil { // who was let in takes a slot before others do
+			return false, err
+		}
 	}
 	var s Snapshot
 	sent := l.now()
@@ -102,14 +105,15 @@ func (l *Line) tick() (again bool, err error) {
 
 // reached notes whether the store answers, and says so when that changed.
 func (l *Line) reached(err error) {
-	l.mu.Lock()
-	changed := l.down != (err != nil)
-	l.down = err != nil
-	l.mu.Unlock()
+	changed := l.down.Swap(err != nil) != (err != nil)
 	l.metrics.StoreUp(err == nil)
 	switch {
 	case changed && err != nil:
-		l.log.Error("the store does not answer; places are kept, nobody is let in until it does", "error", err)
+		meanwhile := "nobody is let in until it does"
+		if l.admits.Load() {
+			meanwhile = "visitors are let in as it last stood"
+		}
+		l.log.Error("the store does not answer; places are kept, "+meanwhile, "error", err)
 	case changed:
 		l.log.Info("the store answers again")
 	}
@@ -143,11 +147,38 @@ func (l *Line) see(s Snapshot, sent time.Time) (again bool) {
 	}
 	v := *l.view.Load()
 	l.pace.Observe(&s, &v.Settings)
-	v.Snapshot, v.received, v.pace = s, sent, l.pace
+	if v.Generation != 0 && s.Generation != v.Generation {
+		l.lost(&s)
+	}
+	rebuilt := s.Held > s.Time && s.Barrier == 0
+	if rebuilt {
+		v.crowd = max(s.Waiting, v.crowd)
+		s.Ladder = v.Ladder
+	} else {
+		v.crowd = s.Waiting
+	}
+	v.Snapshot, v.received, v.pace, v.rebuilt = s, sent, l.pace, rebuilt
+	l.welcomed.Store(0)
+	l.visits.mu.Lock()
+	l.visits.admitted = 0
+	l.visits.mu.Unlock()
 	l.view.Store(&v)
 	l.counts.SetCounts(s.Waiting, s.Away, s.Called, s.Active)
 	l.counts.LastTick(float64(l.now().UnixMilli()) / 1000)
 	l.counts.NoShow.Add(s.NoShows)
 	l.counts.Abandoned.Add(s.Abandoned)
 	return again
+}
+
+// lost notes that the store lost something. What this gate gave and saw is told again.
+func (l *Line) lost(s *Snapshot) {
+	l.given.lost()
+	args := []any{"generation", s.Generation}
+	if s.Loss != nil {
+		args = append(args, "found", s.Loss.Found.String(), "waiting_kept", s.Loss.Waiting, "slots_kept", s.Loss.Slots)
+	}
+	if s.Held > s.Time {
+		args = append(args, "held_for", s.Held.Sub(s.Time).Round(time.Second), "all_are_held", s.Barrier == 0)
+	}
+	l.log.Error("the store lost what it knew of the room, or part of it; places come back with their tickets", args...)
 }

@@ -57,12 +57,13 @@ func (m *marks) giveBack(taken, unsent []Arrival) {
 // visits are the sessions whose passes were used since a quarter of them was
 // spent, and what the store said of them.
 type visits struct {
-	mu    sync.Mutex
-	known map[ID]*visited
-	gone  map[ID]Time   // until the last copy of the pass expires by itself
-	swept Time          // when gone was last looked through
-	soon  chan struct{} // a slot waits for the word that its visitor came
-	any   atomic.Bool   // gone is not empty: what the hot path looks at
+	mu       sync.Mutex
+	known    map[ID]*visited
+	gone     map[ID]Time   // until the last copy of the pass expires by itself
+	swept    Time          // when gone was last looked through
+	admitted int64         // by this gate, since the latest snapshot
+	soon     chan struct{} // a slot waits for the word that its visitor came
+	any      atomic.Bool   // gone is not empty: what the hot path looks at
 }
 
 type visited struct {
@@ -70,6 +71,7 @@ type visited struct {
 	wanted    bool // to be sent
 	asked     Time // when it was last wanted
 	confirmed Time // latest instant that a pass may be valid to
+	admitted  bool // by this gate, while the store did not answer
 }
 
 func (v *visits) init() {
@@ -177,6 +179,11 @@ func (l *Line) sendRenew(in []Visit, out []Renewal) ([]Renewal, error) {
 	if l.isDown() {
 		return out, errDown
 	}
+	return l.renew(in, out)
+}
+
+// renew asks whether the store is thought to answer or not.
+func (l *Line) renew(in []Visit, out []Renewal) ([]Renewal, error) {
 	err := l.do(metrics.Renew, len(in), func(ctx context.Context, c *Call) (m Moment, err error) {
 		out, m, err = l.store.Renew(ctx, c, in, out)
 		return m, err
@@ -197,6 +204,9 @@ func (l *Line) sendRenew(in []Visit, out []Renewal) ([]Renewal, error) {
 		if e := v.known[id]; e != nil {
 			e.confirmed = max(e.confirmed, out[i].Until)
 			e.wanted = e.wanted && e.At > in[i].At
+		}
+		if out[i].Claimed {
+			l.give(in[i], false)
 		}
 		if out[i].Restored {
 			l.counts.Restored.Add(1)
@@ -247,7 +257,7 @@ func (l *Line) reportForever(ctx context.Context) {
 		case <-l.visits.soon:
 			gathered.reset(claimWait)
 		case <-gathered.rings:
-			l.reportVisits()
+			_ = l.sendVisits(l.sendRenew)
 		case <-ctx.Done():
 			l.report()
 			return
@@ -256,18 +266,22 @@ func (l *Line) reportForever(ctx context.Context) {
 }
 
 func (l *Line) report() {
-	_ = l.sendMarks(l.sendEnter) // what could not be sent is kept for the next time
-	l.reportVisits()
+	// What could not be sent is kept for the next time.
+	_ = l.handOver()
+	_ = l.sendMarks(l.sendEnter)
+	_ = l.sendVisits(l.sendRenew)
 }
 
-func (l *Line) reportVisits() {
+// sendVisits sends the use of passes gathered so far.
+func (l *Line) sendVisits(renew func([]Visit, []Renewal) ([]Renewal, error)) error {
 	var renewals []Renewal
 	for batch := range batches(l.visits.due(l.clock.time(), nil)) {
 		var err error
-		if renewals, err = l.sendRenew(batch, renewals[:0]); err != nil {
-			break
+		if renewals, err = renew(batch, renewals[:0]); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // sendMarks sends the marks gathered so far.

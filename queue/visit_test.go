@@ -353,6 +353,7 @@ func TestASessionThatTheStoreForgotIsTakenOnItsPassesWord(t *testing.T) {
 	at(t, 1, shortSession(), func(t *testing.T, s *site) {
 		g := s.gates[0]
 		p := s.inside(g)
+		before := g.Generation()
 		s.store.wipe()
 		time.Sleep(40 * time.Second)
 		p.use(g)
@@ -360,7 +361,7 @@ func TestASessionThatTheStoreForgotIsTakenOnItsPassesWord(t *testing.T) {
 		if renewed, gone := p.use(g); !renewed || gone {
 			t.Errorf("renewed: %t, refused: %t", renewed, gone)
 		}
-		if v := g.Status().Snapshot; v.Active != 1 || v.Generation != 2 {
+		if v := g.Status().Snapshot; v.Active != 1 || v.Generation == before {
 			t.Errorf("%d active in generation %d", v.Active, v.Generation)
 		}
 	})

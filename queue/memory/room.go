@@ -43,6 +43,7 @@ type room struct {
 
 	started    bool
 	time       queue.Time // room time of the latest call
+	before     queue.Time // that of the call before
 	wall       int64      // clock at the latest call, microseconds
 	generation uint32
 
@@ -56,6 +57,7 @@ type room struct {
 	leftOrder agenda
 
 	credit    queue.Credit
+	loss      *loss // nil: none that still matters
 	calls     int64
 	front     queue.Time // latest place called
 	last      queue.Time // latest place given
@@ -87,11 +89,23 @@ func (r *room) begin(now time.Time, c *queue.Call) (fresh bool) {
 	wall := now.UnixMicro()
 	if !r.started {
 		r.started = true
-		r.time = max(queue.Time(wall), c.Told)
-		r.generation = c.Generation + 1
-		r.credit = queue.NewCredit(r.time, c.Settings, c.Told == 0)
+		r.time = queue.Time(wall)
+		r.lose(c, queue.FoundNothing)
 	} else {
-		r.time = max(r.time.Add(min(max(time.Duration(wall-r.wall)*time.Microsecond, 0), queue.MaxStep)), c.Told)
+		r.before = r.time
+		r.time = r.time.Add(min(max(time.Duration(wall-r.wall)*time.Microsecond, 0), queue.MaxStep))
+		if r.loss != nil && r.time >= r.loss.until {
+			r.loss = nil
+		}
+		if c.Generation > r.generation || c.Generation == r.generation && c.Told > r.before {
+			r.lose(c, queue.FoundBehind)
+		} else {
+			if c.Told > r.time { // by a gate that remembers another generation: nothing is earned by it
+				r.credit.At += c.Told.Millis() - r.time.Millis()
+				r.time = c.Told
+			}
+			r.hear(c)
+		}
 	}
 	r.wall = wall
 	fresh = c.Version >= r.overrides.Version
@@ -114,6 +128,7 @@ func (r *room) enter(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standing
 	case v == nil && a.Newcomer:
 		return r.welcome(c, a, fresh)
 	case v == nil:
+		r.cameBack(c, a.Place)
 		v = r.add(a.ID, min(a.Place, r.time), waiting, a.Deadline)
 		s := r.inLine(c, a, v, fresh)
 		s.Restored = true
@@ -121,7 +136,7 @@ func (r *room) enter(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standing
 	}
 	switch v.state {
 	case active:
-		r.setDeadline(v, max(v.deadline, r.sessionEnd(c.Settings, v, r.time, c.Settings.Session)))
+		r.setDeadline(v, max(v.deadline, r.sessionEnd(c.Settings, v.since, r.time, c.Settings.Session)))
 		return r.admitted(v)
 	case called:
 		if a.Claim && !a.Newcomer {
@@ -152,7 +167,7 @@ func (r *room) welcome(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standi
 	case s.Mode == queue.ModeClosed:
 		return queue.Standing{State: queue.Closed, Rank: -1}
 	case fresh && s.Mode == queue.ModeOpen,
-		fresh && r.count[waiting] == 0 && r.credit.Callable(s, r.count[called], r.count[active]) > 0:
+		fresh && r.count[waiting] == 0 && !r.isHeld() && r.callable(s) > 0:
 		if s.Mode != queue.ModeOpen {
 			r.credit = r.credit.Spend(1)
 		}
@@ -190,7 +205,7 @@ func (r *room) inLine(c *queue.Call, a *queue.Arrival, v *visitor, fresh bool) q
 
 // claim turns a called visitor into an active one.
 func (r *room) claim(c *queue.Call, v *visitor) queue.Standing {
-	r.move(v, active, r.sessionEnd(c.Settings, v, r.time, c.Settings.Session))
+	r.move(v, active, r.sessionEnd(c.Settings, v.since, r.time, c.Settings.Session))
 	r.useUp(v.id, v.place, r.time.Add(c.Settings.UsedFor()))
 	s := r.admitted(v)
 	s.Claimed = true
@@ -208,10 +223,10 @@ func (r *room) provisional(c *queue.Call, v *visitor) queue.Standing {
 }
 
 // sessionEnd is until when the slot of a session last used at an instant lives.
-func (r *room) sessionEnd(s *queue.Settings, v *visitor, used queue.Time, idle time.Duration) queue.Time {
+func (r *room) sessionEnd(s *queue.Settings, since, used queue.Time, idle time.Duration) queue.Time {
 	end := used.Add(idle)
 	if s.MaxSession > 0 {
-		end = min(end, v.since.Add(s.MaxSession))
+		end = min(end, since.Add(s.MaxSession))
 	}
 	return end.Add(queue.SlotMargin)
 }
@@ -229,12 +244,26 @@ func (r *room) renew(c *queue.Call, in *queue.Visit) queue.Renewal {
 	if v == nil && left || s.MaxSession > 0 && since.Add(s.MaxSession) <= r.time {
 		return queue.Renewal{Gone: true}
 	}
+	at := min(in.At, r.time)
+	idle := max(s.Session, in.Extend)
 	if v == nil || v.state < called {
+		if max(in.Until.Add(queue.SlotMargin), r.sessionEnd(s, since, at, idle)) <= r.time {
+			// Long over: a gate tells of it so that the ticket gives no second session.
+			if v != nil {
+				r.remove(v)
+			}
+			r.useUp(in.ID, in.Place, r.time.Add(s.UsedFor()))
+			return queue.Renewal{Gone: true}
+		}
 		out.Overshoot = s.Mode == queue.ModeAuto && s.MaxActive > 0 && r.count[called]+r.count[active] >= s.MaxActive
 	}
 	switch {
 	case v == nil:
 		out.Restored = true
+		r.cameBack(c, in.Called)
+		if r.loss != nil && in.Called < r.loss.Born {
+			r.loss.seated++
+		}
 		v = r.add(in.ID, in.Place, active, 0)
 		v.since = in.Called
 	case v.state != active:
@@ -248,8 +277,7 @@ func (r *room) renew(c *queue.Call, in *queue.Visit) queue.Renewal {
 		r.useUp(v.id, v.place, r.time.Add(s.UsedFor()))
 		v.deadline = in.Until.Add(queue.SlotMargin) // what was promised holds
 	}
-	at := min(in.At, r.time)
-	r.setDeadline(v, max(v.deadline, r.sessionEnd(s, v, at, max(s.Session, in.Extend))))
+	r.setDeadline(v, max(v.deadline, r.sessionEnd(s, v.since, at, idle)))
 	out.Until = v.deadline.Add(-queue.SlotMargin)
 	return out
 }
@@ -287,6 +315,16 @@ func (r *room) tick(c *queue.Call, fresh bool) queue.Snapshot {
 	out.Ladder = r.takeLadder()
 	out.Front = r.front
 	out.Calls = r.calls
+	if l := r.loss; l != nil {
+		out.Barrier = l.barrier
+		if r.isHeld() {
+			out.Held = l.held
+		}
+		if c.Generation < r.generation {
+			known := l.Loss
+			out.Loss = &known
+		}
+	}
 	out.PerHour, out.Burst = r.credit.PerHour, r.credit.Burst
 	if r.overrides.Version != c.Version {
 		o := copied(r.overrides)
@@ -341,14 +379,14 @@ func (r *room) nextDue() *visitor {
 
 // callNext calls as many present visitors as may be called, in order of place.
 func (r *room) callNext(c *queue.Call, out *queue.Snapshot) {
-	n := r.credit.Callable(c.Settings, r.count[called], r.count[active])
+	n := r.callable(c.Settings)
 	if n > maxWork && r.count[waiting] > maxWork {
 		out.More = true
 	}
 	n = min(n, maxWork)
 	for looked := 0; n > 0; looked++ {
 		v, ok := r.line.Min()
-		if !ok {
+		if !ok || r.isHeld() && v.place > r.loss.barrier {
 			return
 		}
 		if looked == 2*maxWork {

@@ -103,12 +103,15 @@ func clocks(t *testing.T, open Open) {
 		equal(t, "room time for a gate that was told nothing", other.now, l.now)
 	})
 
-	t.Run("the first generation is 1, and the first visitors are let in at once", func(t *testing.T) {
+	t.Run("the first visitors of all are let in at once", func(t *testing.T) {
 		l := newLine(t, open, func(s *queue.Settings) { s.Rate, s.Burst = queue.Rate{N: 1, Per: queue.PerSecond}, 2 })
 		a := queue.Arrival{ID: 7, Place: 1, Deadline: 2, Newcomer: true, Claim: true}
 		l.wants(l.enter(a)[0], "admitted joined claimed provisional")
-		equal(t, "generation", l.Generation, 1)
-		equal(t, "generation", l.tick().Generation, 1)
+		first := l.Generation
+		if first == 0 {
+			t.Error("there is no generation")
+		}
+		equal(t, "generation", l.tick().Generation, first)
 		a.ID++
 		l.wants(l.enter(a)[0], "admitted joined claimed provisional")
 		a.ID++
@@ -129,12 +132,13 @@ func clocks(t *testing.T, open Open) {
 			told := l.Told
 			op(l)
 			equal(t, name+": generation", l.Generation, 42)
-			equal(t, name+": room time", l.now, told)
+			// Gates have reckoned a little further, and given places by it.
+			equal(t, name+": room time", l.now, told.Add(queue.MaxStep))
 			l.crowd(10)
 			equal(t, name+": calls at first", l.tick().NewCalls, 0)
-			l.pass(2 * time.Second)
+			l.pass(4 * time.Second)
 			s := l.tick()
-			equal(t, name+": calls after two seconds", s.NewCalls, 2)
+			equal(t, name+": calls after four seconds", s.NewCalls, 4)
 			equal(t, name+": generation", s.Generation, 42)
 			other := l.gate() // which remembers less
 			other.Told, other.Generation = 5, 3

@@ -45,6 +45,8 @@ func StateMachine(t *testing.T, open Open) {
 			"the clock jumps":            m.jump,
 			"settings change":            m.change,
 			"a gate starts":              m.restart,
+			"the store loses time":       m.behind,
+			"the store loses all":        m.wipe,
 			"two operators do one thing": m.conflict,
 		}
 		for range 3 {
@@ -74,6 +76,18 @@ type gate struct {
 	told       queue.Time
 	generation uint32
 	version    int64
+	hold       time.Duration
+	called     int64 // as it last saw them
+	active     int64
+	started    queue.Time
+}
+
+// says is what a gate says with every call.
+func (m *machine) says(g *gate) *queue.Call {
+	return &queue.Call{
+		Room: m.room, Settings: m.settings[g.version], Version: g.version, Told: g.told, Generation: g.generation,
+		Hold: g.hold, Called: g.called, Active: g.active, Started: g.started,
+	}
 }
 
 // guest is somebody outside, with what they hold.
@@ -115,6 +129,8 @@ func newMachine(t *rapid.T, h Harness) *machine {
 	}
 	for range 3 {
 		g := g
+		g.started = m.wall + queue.Time(rapid.Int64Range(-60_000_000, 60_000_000).Draw(t, "started"))
+		g.hold = rapid.SampledFrom([]time.Duration{0, time.Second, 10 * time.Second, time.Minute}).Draw(t, "hold")
 		m.gates = append(m.gates, &g)
 	}
 	return m
@@ -152,7 +168,7 @@ func (m *machine) at(c *queue.Call) queue.Time {
 // gate picks one and what it says.
 func (m *machine) gate(t *rapid.T) (*gate, *queue.Call) {
 	g := m.gates[rapid.IntRange(0, len(m.gates)-1).Draw(t, "gate")]
-	return g, &queue.Call{Room: m.room, Settings: m.settings[g.version], Version: g.version, Told: g.told, Generation: g.generation}
+	return g, m.says(g)
 }
 
 // carry runs an operation; now and then its answer is lost and it is sent again.
@@ -433,6 +449,9 @@ func (m *machine) tickBy(t *rapid.T, g *gate, c *queue.Call, heard bool) {
 		t.Fatal(err)
 	}
 	m.heard(t, g, heard, got.Moment, m.model.moment())
+	if heard {
+		defer func() { g.called, g.active = got.Called, got.Active }()
+	}
 	want, justCalled := m.model.tick(c, knows)
 	m.model.end()
 	t.Logf("%d: tick: %+v", m.model.moves, got)
@@ -561,7 +580,7 @@ func (m *machine) quiet(t *rapid.T) {
 	for range rapid.IntRange(1, 25).Draw(t, "how many") {
 		m.move(step)
 		g := m.gates[0]
-		m.tickBy(t, g, &queue.Call{Room: m.room, Settings: m.settings[g.version], Version: g.version, Told: g.told, Generation: g.generation}, true)
+		m.tickBy(t, g, m.says(g), true)
 	}
 }
 
@@ -586,7 +605,7 @@ func (m *machine) change(t *rapid.T) {
 // what a token says.
 func (m *machine) restart(t *rapid.T) {
 	g, _ := m.gate(t)
-	*g = gate{}
+	*g = gate{hold: time.Second}
 	if m.model.started && rapid.IntRange(0, 3).Draw(t, "verified a token") == 3 {
 		g.told = m.model.now + queue.Time(rapid.Int64Range(-1000, 15_000_000).Draw(t, "of how much later"))
 	}
@@ -596,5 +615,33 @@ func (m *machine) conflict(t *rapid.T) {
 	version := rapid.SampledFrom([]int64{m.model.version, m.model.version - 1, m.model.version + 2}).Draw(t, "version")
 	if err := m.Store.Override(context.Background(), m.room, queue.Overrides{Version: version}); !errors.Is(err, queue.ErrConflict) {
 		t.Fatalf("version %d after version %d: %v, want ErrConflict", version, m.model.version, err)
+	}
+}
+
+// behind has a gate know more than the store does: that took over from another, which
+// had told more than it passed on.
+func (m *machine) behind(t *rapid.T) {
+	if !m.model.started || rapid.IntRange(0, 3).Draw(t, "really") > 0 {
+		t.Skip("not now")
+	}
+	g, _ := m.gate(t)
+	g.generation = m.model.generation
+	g.told = m.model.now + queue.Time(rapid.SampledFrom([]int64{1, 1_000_000, 2_000_000, 2_000_001, 60_000_000}).Draw(t, "of how much later"))
+}
+
+// wipe takes everything that the store knows. Settings come back as gates bring them.
+func (m *machine) wipe(t *rapid.T) {
+	if m.Wipe == nil || rapid.IntRange(0, 3).Draw(t, "really") > 0 {
+		t.Skip("not now")
+	}
+	m.Wipe(m.room)
+	old := m.model
+	m.model = newModel()
+	m.model.wall, m.model.moves, m.model.version = old.wall, old.moves, old.version
+	m.shown = make(map[queue.ID]position)
+	for v := int64(1); v <= old.version; v++ {
+		if err := m.Store.Override(context.Background(), m.room, queue.Overrides{Version: v}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -24,6 +24,10 @@ type model struct {
 	last       queue.Time
 	calls      int64
 
+	loss     loss
+	skipped  int64 // milliseconds of room time in which nothing was earned
+	lossMove int   // the operation that found the loss
+
 	moves    int      // operations so far
 	joins    []join   // everybody who was put in line, and in which operation
 	pictures []ladder // the line after each operation
@@ -103,6 +107,7 @@ func (m *model) begin(wall queue.Time, c *queue.Call) (knows bool) {
 	perHour, burst := c.Settings.Rate.PerHour(), c.Settings.EffectiveBurst()
 	m.moves++
 	if m.started {
+		before := m.now
 		step := wall - m.wall
 		if step < 0 {
 			step = 0
@@ -111,24 +116,129 @@ func (m *model) begin(wall queue.Time, c *queue.Call) (knows bool) {
 			step = 2_000_000
 		}
 		m.now += step
-		if m.now < c.Told {
-			m.now = c.Told
+		if m.now >= m.loss.until {
+			m.loss = loss{}
+		}
+		if c.Generation > m.generation || c.Generation == m.generation && c.Told > before {
+			m.lose(c, queue.FoundBehind, before)
+		} else {
+			if m.now < c.Told {
+				m.skipped += int64(c.Told)/1000 - int64(m.now)/1000
+				m.now = c.Told
+			}
+			m.hear(c)
 		}
 	} else {
 		m.started = true
-		m.generation = c.Generation + 1
-		m.now = max(wall, c.Told)
-		m.limit = limit{perHour: perHour, burst: burst, from: int64(m.now) / 1000}
-		if c.Told == 0 {
-			m.limit.start = burst * hour
-		}
+		m.now = wall
+		m.limit = limit{perHour: perHour, burst: burst}
+		m.lose(c, queue.FoundNothing, 0)
 	}
 	m.wall = wall
 	knows = c.Version >= m.version
 	if knows {
-		m.limit.adopt(int64(m.now)/1000, perHour, burst)
+		m.limit.adopt(m.earned(), perHour, burst)
 	}
 	return knows
+}
+
+// earned is the time that credit is earned in, milliseconds.
+func (m *model) earned() int64 { return int64(m.now)/1000 - m.skipped }
+
+// loss is what is known of one, as long as it matters; the zero loss is none.
+type loss struct {
+	queue.Loss
+	until, since   queue.Time
+	barrier, held  queue.Time
+	blank          bool
+	active, called int64
+	seated         int64
+}
+
+func (m *model) lose(c *queue.Call, found queue.Found, before queue.Time) {
+	slots := m.count(called) + m.count(active)
+	l := loss{Loss: queue.Loss{Found: found, Waiting: m.count(inLine), Slots: slots}, seated: slots}
+	m.calls = 0
+	start := int64(0)
+	if found == queue.FoundNothing && c.Told == 0 {
+		l.blank, l.since = true, min(m.now, c.Started)
+		m.generation = uint32(m.now / 1_000_000)
+		start = m.limit.burst * hour
+	} else {
+		m.generation = max(m.generation, c.Generation) + 1
+		if found == queue.FoundNothing {
+			m.now = c.Told + 2_000_000
+		} else {
+			if c.Told-before <= 2_000_000 {
+				l.barrier = m.last
+			}
+			m.now = max(m.now, c.Told)
+		}
+		l.active, l.called = c.Active, c.Called
+	}
+	m.limit = limit{perHour: m.limit.perHour, burst: m.limit.burst, from: m.earned(), start: start}
+	if l.barrier == 0 {
+		m.front = 0
+	}
+	l.Born = m.now
+	within := c.Settings.PollMax*3/2 + 4*time.Second
+	l.until = m.now.Add(max(c.Settings.Session+10*time.Second, 2*within))
+	if !l.blank {
+		l.hold(m.now.Add(max(c.Hold, 3*time.Second)))
+	}
+	m.loss = l
+	m.lossMove = m.moves
+}
+
+func (l *loss) hold(until queue.Time) {
+	l.held = max(l.held, until)
+	l.until = max(l.until, l.held)
+}
+
+// hear takes what a gate says that remembers what was before the loss.
+func (m *model) hear(c *queue.Call) {
+	l := &m.loss
+	if l.until == 0 || c.Generation == 0 || c.Generation >= m.generation {
+		return
+	}
+	if l.blank {
+		m.notTheFirst()
+		l.hold(m.now.Add(max(c.Hold, 3*time.Second)))
+	} else if m.now < l.held {
+		l.hold(m.now.Add(c.Hold))
+	}
+	if m.now < l.held {
+		l.active, l.called = max(l.active, c.Active), max(l.called, c.Called)
+	}
+}
+
+func (m *model) notTheFirst() {
+	m.loss.blank = false
+	m.limit = limit{perHour: m.limit.perHour, burst: m.limit.burst, from: m.earned(), start: min(m.limit.credit(m.earned()), 0)}
+}
+
+// cameBack is for somebody unknown who was here before an instant.
+func (m *model) cameBack(c *queue.Call, before queue.Time) {
+	within := c.Settings.PollMax*3/2 + 4*time.Second
+	if l := &m.loss; l.blank && before < l.since && m.now < l.Born.Add(2*within) {
+		m.notTheFirst()
+		l.hold(m.now.Add(within))
+	}
+}
+
+// ghosts are slots of people who were inside before the loss.
+func (m *model) ghosts(s *queue.Settings) (n int64) {
+	l := &m.loss
+	if l.until == 0 {
+		return 0
+	}
+	if m.now < l.Born.Add(s.Session+10*time.Second) {
+		n += l.active
+	}
+	if m.now < l.Born.Add(s.ClaimWithin) {
+		n += l.called
+	}
+	return max(0, n-l.seated)
 }
 
 // end notes what the line looks like.
@@ -177,10 +287,10 @@ func (m *model) free(c *queue.Call, knows bool) int64 {
 	}
 	n := int64(1 << 40)
 	if m.limit.perHour >= 0 {
-		n = m.limit.credit(int64(m.now)/1000) / hour
+		n = m.limit.credit(m.earned()) / hour
 	}
 	if c.Settings.MaxActive > 0 {
-		n = min(n, c.Settings.MaxActive-m.count(called)-m.count(active))
+		n = min(n, c.Settings.MaxActive-m.count(called)-m.count(active)-m.ghosts(c.Settings))
 	}
 	return max(n, 0)
 }
@@ -228,9 +338,9 @@ func (m *model) enter(c *queue.Call, a queue.Arrival, knows bool) queue.Standing
 		case s.Mode == queue.ModeClosed:
 			out.State = queue.Closed
 			return out
-		case open, len(m.line()) == 0 && m.free(c, knows) > 0:
+		case open, len(m.line()) == 0 && m.now >= m.loss.held && m.free(c, knows) > 0:
 			if !open && m.limit.perHour >= 0 {
-				m.limit.calls = append(m.limit.calls, int64(m.now)/1000)
+				m.limit.calls = append(m.limit.calls, m.earned())
 			}
 			p = m.add(a.ID, place)
 			m.call(p, m.now.Add(s.ClaimWithin))
@@ -247,6 +357,7 @@ func (m *model) enter(c *queue.Call, a queue.Arrival, knows bool) queue.Standing
 		m.lineUp(p, a.Deadline)
 		out.Joined = true
 	} else if p == nil {
+		m.cameBack(c, a.Place)
 		p = m.add(a.ID, min(a.Place, m.now))
 		m.lineUp(p, a.Deadline)
 		out.Restored = true
@@ -321,12 +432,22 @@ func (m *model) renew(c *queue.Call, v queue.Visit) (out queue.Renewal) {
 		out.Gone = true
 		return out
 	}
+	if end := sessionEnd(s, since, min(v.At, m.now).Add(max(s.Session, v.Extend))); !slot && max(end, v.Until+10_000_000) <= m.now {
+		delete(m.people, v.ID)
+		m.used[v.ID] = m.now.Add(s.UsedFor())
+		out.Gone = true
+		return out
+	}
 	if !slot && s.Mode == queue.ModeAuto && s.MaxActive > 0 {
 		out.Overshoot = m.count(called)+m.count(active)+1 > s.MaxActive
 	}
 	end := sessionEnd(s, since, min(v.At, m.now).Add(max(s.Session, v.Extend)))
 	switch {
 	case p == nil:
+		m.cameBack(c, v.Called)
+		if m.loss.until > 0 && v.Called < m.loss.Born {
+			m.loss.seated++
+		}
 		p = m.add(v.ID, v.Place)
 		out.Restored = true
 	case p.is == active:
@@ -385,11 +506,11 @@ func (m *model) tick(c *queue.Call, knows bool) (out queue.Snapshot, justCalled 
 		}
 	}
 	for _, p := range m.line() {
-		if m.free(c, knows) == 0 {
+		if m.free(c, knows) == 0 || m.now < m.loss.held && p.place > m.loss.barrier {
 			break
 		}
 		if m.limit.perHour >= 0 {
-			m.limit.calls = append(m.limit.calls, int64(m.now)/1000)
+			m.limit.calls = append(m.limit.calls, m.earned())
 		}
 		m.call(p, min(p.deadline, m.now.Add(s.ClaimWithin)))
 		justCalled = append(justCalled, p)
@@ -398,6 +519,15 @@ func (m *model) tick(c *queue.Call, knows bool) (out queue.Snapshot, justCalled 
 	out.Moment = m.moment()
 	out.Waiting, out.Away, out.Called, out.Active = m.count(inLine), m.count(absent), m.count(called), m.count(active)
 	out.Front, out.Calls = m.front, m.calls
+	if l := m.loss; l.until > 0 {
+		out.Barrier = l.barrier
+		if m.now < l.held {
+			out.Held = l.held
+		}
+		if c.Generation < m.generation {
+			out.Loss = &l.Loss
+		}
+	}
 	out.PerHour, out.Burst = m.limit.perHour, m.limit.burst
 	return out, justCalled
 }

@@ -22,6 +22,11 @@ type Harness struct {
 	Advance func(time.Duration)
 	// Jump sets the store's clock without time passing, either way. nil: impossible.
 	Jump func(time.Duration)
+	// Wipe has the store forget all of a room. nil: impossible.
+	Wipe func(room string)
+	// Drop deletes the keys of a room whose names match, and counts them. nil: the
+	// store has no keys.
+	Drop func(room, pattern string) int
 }
 
 // Open returns an empty store for one test, which closes it in its cleanup.
@@ -43,6 +48,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("clock", func(t *testing.T) { clocks(t, open) })
 	t.Run("snapshot", func(t *testing.T) { snapshots(t, open) })
 	t.Run("batches", func(t *testing.T) { batches(t, open) })
+	t.Run("losses", func(t *testing.T) { losses(t, open) })
 	t.Run("gates", func(t *testing.T) { gates(t, open) })
 }
 

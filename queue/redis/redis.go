@@ -156,6 +156,10 @@ func (s *Store) Tick(ctx context.Context, c *queue.Call) (queue.Snapshot, error)
 	if out.Ladder, err = parseLadder(raw[15].(string)); err != nil {
 		return out, unavailable("tick", c.Room, err)
 	}
+	out.Held, out.Barrier = queue.Time(n(18)), queue.Time(n(19))
+	if found := queue.Found(n(20)); found != 0 {
+		out.Loss = &queue.Loss{Found: found, Waiting: n(21), Slots: n(22), Born: queue.Time(n(23))}
+	}
 	if version := n(16); version != c.Version {
 		o, err := overrides(version, raw[17].(string))
 		if err != nil {
@@ -166,7 +170,7 @@ func (s *Store) Tick(ctx context.Context, c *queue.Call) (queue.Snapshot, error)
 	return out, nil
 }
 
-const tickFields = 18
+const tickFields = 24
 
 // Overrides implements queue.Store.
 func (s *Store) Overrides(ctx context.Context, room string) (queue.Overrides, error) {
@@ -278,7 +282,7 @@ func (a *args) id(id queue.ID) {
 
 func (s *Store) args(c *queue.Call, items int) *args {
 	st := c.Settings
-	a := &args{list: make([]any, 0, 15+items)}
+	a := &args{list: make([]any, 0, 20+items)}
 	if s.now != nil {
 		a.number(s.now().UnixMicro())
 	} else {
@@ -290,6 +294,7 @@ func (s *Store) args(c *queue.Call, items int) *args {
 		st.Session.Microseconds(), st.MaxSession.Microseconds(),
 		st.ClaimWithin.Microseconds(), st.ClaimMargin().Microseconds(),
 		st.KeepPlace.Microseconds(), st.UsedFor().Microseconds(),
+		c.Hold.Microseconds(), c.Called, c.Active, st.ReturnWithin().Microseconds(), int64(c.Started),
 	} {
 		a.number(n)
 	}

@@ -40,11 +40,29 @@ func inMiniredis(t testing.TB) queuetest.Harness {
 		now = now.Add(d)
 		server.SetTime(now)
 	}
-	store, err := redis.Open("redis://" + server.Addr() + "/0?prefix=" + prefix())
+	prefix := prefix()
+	store, err := redis.Open("redis://" + server.Addr() + "/0?prefix=" + prefix)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return queuetest.Harness{Store: closed(t, store), Advance: move, Jump: move}
+	c := client.NewClient(&client.Options{Addr: server.Addr()})
+	t.Cleanup(func() { _ = c.Close() })
+	drop := dropper(t, c, prefix)
+	return queuetest.Harness{Store: closed(t, store), Advance: move, Jump: move, Wipe: func(room string) { drop(room, "*") }, Drop: drop}
+}
+
+// dropper deletes the keys of a room whose names match, and counts them.
+func dropper(t testing.TB, c *client.Client, prefix string) func(room, pattern string) int {
+	return func(room, pattern string) int {
+		keys, err := c.Keys(t.Context(), prefix+":{"+room+"}:"+pattern).Result()
+		if err == nil && len(keys) > 0 {
+			err = c.Del(t.Context(), keys...).Err()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(keys)
+	}
 }
 
 // inRedis opens stores in one redis-server. Its clock cannot be moved, so the test
@@ -56,8 +74,10 @@ func inRedis(t *testing.T) queuetest.Open {
 		now.Store(begin.UnixNano())
 		move := func(d time.Duration) { now.Add(int64(d)) }
 		c := client.NewClient(&client.Options{Addr: addr, MaxRetries: -1, ContextTimeoutEnabled: true})
-		store := redis.New(c, redis.Options{Prefix: prefix(), Now: func() time.Time { return time.Unix(0, now.Load()) }})
-		return queuetest.Harness{Store: closed(t, store), Advance: move, Jump: move}
+		prefix := prefix()
+		store := redis.New(c, redis.Options{Prefix: prefix, Now: func() time.Time { return time.Unix(0, now.Load()) }})
+		drop := dropper(t, c, prefix)
+		return queuetest.Harness{Store: closed(t, store), Advance: move, Jump: move, Wipe: func(room string) { drop(room, "*") }, Drop: drop}
 	}
 }
 

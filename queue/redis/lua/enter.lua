@@ -1,9 +1,9 @@
 -- enter: where visitors stand who ask. See Store.Enter.
 --
--- ARGV[16]  the items, 33 bytes each: id (8 bytes), until when present (8 bytes, see instant), place
+-- ARGV[21]  the items, 33 bytes each: id (8 bytes), until when present (8 bytes, see instant), place
 --           (16 digits), flags (1 byte: 1 newcomer, 2 again, 4 join, 8 claim). One string costs much
 --           less than as many arguments.
--- ARGV[17]  1 where all of them are presence marks: neither newcomers nor claims
+-- ARGV[22]  1 where all of them are presence marks: neither newcomers nor claims
 --
 -- Returns {now, generation, then for each item: what it is, and the numbers that it says follow}.
 -- What it is: the state as queue.State; 8 joined, 16 claimed, 32 provisional, 64 restored; 128 the
@@ -17,7 +17,7 @@ local MAX_LATE = 2000000
 local SIZE = 33
 local MAX_VALUES = 2000 -- handed to one command; Lua bears less than 8000
 
-local items, all_marks = ARGV[16], ARGV[17] == '1'
+local items, all_marks = ARGV[first_item], ARGV[first_item + 1] == '1'
 
 -- The item at hand. A command takes the place and the deadline as they were sent,
 -- where a number would have to be written anew.
@@ -201,7 +201,7 @@ end
 local function welcome(id, place)
   place = min(max(place, now - MAX_LATE), now)
   if mode == CLOSED then return answer(SHUT, 0) end
-  if mode == OPEN and fresh or in_line == 0 and callable(slots_taken()) >= 1 then
+  if mode == OPEN and fresh or in_line == 0 and not is_held() and callable(slots_taken()) >= 1 then
     if mode ~= OPEN then spend(1) end
     call('ZADD', called, now + claim_within, id)
     local called_at = note_call(id, place, string.format('%.0f %.0f', now - now % 1000, place))
@@ -271,6 +271,7 @@ local function one(from, id, kept)
     elseif NEWCOMER then
       welcome(id, PLACE)
     else
+      came_back(PLACE)
       queue_up(id, min(PLACE, now), RESTORED)
     end
   end

@@ -30,6 +30,10 @@ local function seat(id, place, called_at, promised)
   elseif call('ZREM', away, id) == 1 then
     done = CLAIMED
   end
+  if done == RESTORED then
+    came_back(called_at)
+    if y and called_at < y.born then y.seated = y.seated + 1 end
+  end
   if mode == AUTO and max_active > 0 and slots >= max_active then done = done + OVERSHOOT end
   slots = slots + 1
   call('HSET', since, id, called_at)
@@ -41,11 +45,18 @@ for i = first_item, #ARGV, 6 do
   local id, place, called_at = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local used_at, extend = min(tonumber(ARGV[i + 4]), now), tonumber(ARGV[i + 5])
   local stored = called_since(id) or called_at
+  local promised = tonumber(ARGV[i + 3]) + SLOT_MARGIN
   local over = max_session > 0 and stored + max_session <= now
   if over or call('ZSCORE', left, id) then
     answer(0, GONE)
+  elseif max(promised, slot_end(used_at, max(session, extend), stored)) <= now
+    and not call('ZSCORE', active, id) and not call('ZSCORE', called, id) then
+    -- Long over: a gate tells of it so that the ticket gives no second session.
+    if call('ZREM', waiting, id) == 1 then call('HDEL', present, id) end
+    call('ZREM', away, id)
+    use_up(id, place, now + used_for)
+    answer(0, GONE)
   else
-    local promised = tonumber(ARGV[i + 3]) + SLOT_MARGIN
     local ends, started, done = seat(id, place, called_at, promised)
     local e = max(ends, slot_end(used_at, max(session, extend), started))
     call('ZADD', active, e, id)

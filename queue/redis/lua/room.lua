@@ -3,7 +3,8 @@
 -- All instants are room time in microseconds, whole numbers below 2^53. They are
 -- handed to commands as numbers: `..` and tostring() would cut them to 14 digits.
 --
--- KEYS[1]   meta      HASH    time, wall, generation; units, at, perhour, burst; last, front, calls; ladder_at
+-- KEYS[1]   meta      HASH    time, wall, generation; units, at, perhour, burst; last, front, calls; ladder_at;
+--                             run (of the server), sizes (see COUNTED), young and what is known of a loss, see lose
 -- KEYS[2]   waiting   ZSET    id -> place: the line, present visitors only
 -- KEYS[3]   present   HASH    id -> until when a visitor counts as present, 8 bytes: of those waiting, all of them
 -- KEYS[4]   agenda    ZSET    slice of time -> itself, of the slices in which visitors are to be looked at;
@@ -25,7 +26,10 @@
 -- ARGV[5]   mode; [6] visitors per hour, -1 no limit; [7] burst; [8] max_active; [9] max_waiting, 0 none
 -- ARGV[10]  session; [11] max_session, 0 none; [12] claim_within; [13] claim margin; [14] keep_place;
 -- ARGV[15]  how long used tickets are remembered
--- ARGV[16..] items of the operation
+-- ARGV[16]  how long the gate's visitors take to come back; [17] called and [18] active, as it last saw them
+-- ARGV[19]  how long visitors take to come back of whom no gate knows
+-- ARGV[20]  since when the gate runs, by its machine's clock
+-- ARGV[21..] items of the operation
 local meta, waiting, present, agenda, soon, away = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local called, active, since, left, used = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local ladder, overrides = KEYS[12], KEYS[13]
@@ -34,12 +38,16 @@ local max_active, max_waiting = tonumber(ARGV[8]), tonumber(ARGV[9])
 local session, max_session = tonumber(ARGV[10]), tonumber(ARGV[11])
 local claim_within, claim_margin = tonumber(ARGV[12]), tonumber(ARGV[13])
 local keep_place, used_for = tonumber(ARGV[14]), tonumber(ARGV[15])
-local first_item = 16
+local said = tonumber(ARGV[3])
+local hold, blank_hold = tonumber(ARGV[16]), tonumber(ARGV[19])
+local first_item = 21
 
 local AUTO, OPEN, CLOSED = 0, 2, 3          -- queue.Mode; hold needs no name
 local VISITOR = 3600000                     -- queue.visitorUnits
 local SLOT_MARGIN = 10000000                -- queue.SlotMargin
 local MAX_STEP = 2000000                    -- queue.MaxStep
+local LEAST_HOLD = 3000000                  -- queue.LeastHold
+local NOTHING, PARTS, BEHIND, RESTARTED = 1, 2, 3, 4 -- queue.Found
 local MAX_WORK = 1000                       -- most that one tick ends, moves and calls, each
 local SLICE, PART = 1000000, 250            -- of the agenda: its time, and most ids in one string
 
@@ -55,23 +63,167 @@ else
   local t = call('TIME')
   wall = tonumber(t[1]) * 1000000 + tonumber(t[2])
 end
-local m = call('HMGET', meta, 'time', 'wall', 'generation', 'units', 'at', 'perhour', 'burst', 'last', 'front', 'calls')
+local COUNTED = {waiting, soon, agenda, called, active, away, left, used}
+local function count_all()
+  local n = {}
+  for i = 1, #COUNTED do n[i] = call('ZCARD', COUNTED[i]) end
+  return n
+end
+
+local m = call('HMGET', meta, 'time', 'wall', 'generation', 'units', 'at', 'perhour', 'burst', 'last', 'front', 'calls',
+  'run', 'sizes', 'young')
 local known_version = tonumber(call('HGET', overrides, 'version') or 0)
 local fresh = version >= known_version
-local now, generation, units, at, perhour, burst
-local known_generation, known_units, known_at, known_perhour, known_burst
+local now, units, at, perhour, burst
+local known_generation, known_units, known_at = tonumber(m[3]), tonumber(m[4]), tonumber(m[5])
+local known_perhour, known_burst = tonumber(m[6]), tonumber(m[7])
 local known_last, known_front, known_calls = tonumber(m[8]), tonumber(m[9]), tonumber(m[10])
 local last, front, calls = known_last or 0, known_front or 0, known_calls or 0
-if m[1] then
-  now = max(tonumber(m[1]) + min(max(wall - tonumber(m[2]), 0), MAX_STEP), told)
-  generation = tonumber(m[3])
-  units, at, perhour, burst = tonumber(m[4]), tonumber(m[5]), tonumber(m[6]), tonumber(m[7])
-  known_generation, known_units, known_at, known_perhour, known_burst = generation, units, at, perhour, burst
+local generation = known_generation
+local before = tonumber(m[1])
+if before then
+  now = before + min(max(wall - tonumber(m[2]), 0), MAX_STEP)
+  units, at, perhour, burst = known_units, known_at, known_perhour, known_burst
 else
-  now = max(wall, told)
-  generation = tonumber(ARGV[3]) + 1
+  now = wall
   units, at, perhour, burst = 0, floor(now / 1000), tonumber(ARGV[6]), tonumber(ARGV[7])
-  if told == 0 then units = burst * VISITOR end
+end
+
+-- Loss: the store is not what it was when the last call ended, or what a gate
+-- remembers of it. What it has then may be too old, but is not wrong; what does not
+-- fit together is dropped, and comes back with tickets and passes.
+--
+-- young is until when a loss matters, and y what is known of it; see queue.Loss.
+local YOUNG = {'born', 'since', 'barrier', 'held', 'blank', 'ghost_active', 'ghost_called', 'seated', 'found', 'kept_line', 'kept_slots'}
+local young, known_young = tonumber(m[13]) or 0, tonumber(m[13])
+local y, known_y = nil, {}
+if now < young then
+  y = {}
+  local values = call('HMGET', meta, unpack(YOUNG))
+  for i = 1, #YOUNG do
+    known_y[YOUNG[i]] = tonumber(values[i])
+    y[YOUNG[i]] = known_y[YOUNG[i]] or 0
+  end
+end
+
+-- hold_back: nobody with a place after the barrier is called for a time.
+local function hold_back(time)
+  y.held = max(y.held, now + time)
+  young = max(young, y.held)
+end
+
+-- remember: it was not the first start, though no gate remembers another one.
+local function remember()
+  y.blank = 0
+  units, at = min(units, 0), floor(now / 1000)
+end
+
+local function forget_line()
+  local slices = call('ZRANGE', agenda, 0, -1)
+  if #slices == 0 then -- lost, perhaps: its lists are those of the next minutes
+    for i = -10, 1000 do slices[#slices + 1] = floor(now / SLICE) + i end
+  end
+  for i = 1, #slices do call('UNLINK', agenda .. ':' .. slices[i]) end
+  call('UNLINK', waiting, present, agenda, soon)
+end
+
+-- lose begins a new generation, before anything is done to the old one.
+local function lose(found, line_whole, slots_whole)
+  local size = count_all()
+  if not line_whole then forget_line() end
+  if not slots_whole then call('UNLINK', called, active, since) end
+  call('UNLINK', ladder)
+  y = {blank = 0, since = 0, held = 0, found = found, barrier = 0, ghost_active = 0, ghost_called = 0}
+  y.kept_line = line_whole and size[1] or 0
+  y.kept_slots = slots_whole and size[4] + size[5] or 0
+  y.seated = y.kept_slots
+  calls = 0
+  units = 0
+  if not before and told == 0 then
+    y.blank = 1
+    y.since = min(now, tonumber(ARGV[20]))
+    generation = floor(now / 1000000)
+    units = burst * VISITOR
+  else
+    generation = max(known_generation or 0, said) + 1
+    if line_whole and told - before <= MAX_STEP then y.barrier = last end
+    if before then now = max(now, told) else now = told + MAX_STEP end
+    y.ghost_active, y.ghost_called = tonumber(ARGV[18]), tonumber(ARGV[17])
+  end
+  if y.barrier == 0 then front = 0 end
+  at = floor(now / 1000)
+  y.born = now
+  young = now + max(session + SLOT_MARGIN, 2 * blank_hold)
+  if y.blank == 0 then hold_back(max(hold, LEAST_HOLD)) end
+end
+
+local run = redis.pcall('INFO', 'server') -- an error where a store has no such thing
+do -- a pattern takes Redis ten times as long
+  local at_id = type(run) == 'string' and string.find(run, 'run_id:', 1, true)
+  run = at_id and sub(run, at_id + 7, at_id + 46) or ''
+end
+do
+  local size = count_all()
+  local line_whole = call('HLEN', present) == size[1]
+  local slots_whole = call('HLEN', since) == size[4] + size[5]
+  local found = 0
+  if not before then
+    line_whole, found = false, NOTHING
+  else
+    if m[12] ~= table.concat(size, ' ') then
+      local i = 0
+      for n in string.gmatch(m[12] or '', '%d+') do
+        i = i + 1
+        if tonumber(n) ~= size[i] then
+          if i <= 3 then line_whole = false elseif i <= 5 then slots_whole = false end
+        end
+      end
+      found = PARTS
+    end
+    if not line_whole or not slots_whole then found = PARTS end
+    if found == 0 and (said > generation or said == generation and told > before) then found = BEHIND end
+    if found == 0 and m[11] ~= run then found = RESTARTED end
+  end
+  if found > 0 then
+    lose(found, line_whole, slots_whole)
+  else
+    if told > now then -- of a gate that remembers another generation; nothing is earned by it
+      at = at + floor(told / 1000) - floor(now / 1000)
+      now = told
+    end
+    if y and said > 0 and said < generation then
+      if y.blank == 1 then
+        remember()
+        hold_back(max(hold, LEAST_HOLD))
+      elseif now < y.held then
+        hold_back(hold)
+      end
+      if now < y.held then
+        y.ghost_active, y.ghost_called = max(y.ghost_active, tonumber(ARGV[18])), max(y.ghost_called, tonumber(ARGV[17]))
+      end
+    end
+  end
+end
+
+-- is_held: nobody with a place after the barrier may be called.
+local function is_held() return y ~= nil and now < y.held end
+
+-- came_back: a visitor from before this generation came whom the store did not know.
+local function came_back(instant)
+  if y and y.blank == 1 and instant < y.since and now < y.born + 2 * blank_hold then
+    remember()
+    hold_back(blank_hold)
+  end
+end
+
+-- ghosts: slots of visitors who were inside before the loss and have not been heard
+-- of since.
+local function ghosts()
+  if not y then return 0 end
+  local n = 0
+  if now < y.born + session + SLOT_MARGIN then n = y.ghost_active end
+  if now < y.born + claim_within then n = n + y.ghost_called end
+  return max(n - y.seated, 0)
 end
 
 -- Credit: queue.Credit.Settle. A gate that has not heard of the latest overrides
@@ -98,7 +250,7 @@ local function callable(slots)
   if mode ~= AUTO or not fresh then return 0 end
   local n = math.huge
   if perhour > 0 then n = floor(units / VISITOR) end
-  if max_active > 0 then n = min(n, max_active - slots) end
+  if max_active > 0 then n = min(n, max_active - slots - ghosts()) end
   return max(n, 0)
 end
 
@@ -123,6 +275,12 @@ local function save()
   keep('last', last, known_last)
   keep('front', front, known_front)
   keep('calls', calls, known_calls)
+  keep('run', run, m[11])
+  keep('sizes', table.concat(count_all(), ' '), m[12])
+  keep('young', young, known_young)
+  if y then
+    for i = 1, #YOUNG do keep(YOUNG[i], y[YOUNG[i]], known_y[YOUNG[i]]) end
+  end
   call('HSET', meta, unpack(changed))
 end
 

@@ -1,7 +1,8 @@
 -- tick: what time brings. See Store.Tick.
 --
 -- No items. Returns {now, generation, waiting, away, called, active, front, calls, perhour, burst,
--- more, called by this tick, no-shows, abandoned, ended, ladder, version and keys of the overrides}.
+-- more, called by this tick, no-shows, abandoned, ended, ladder, version and keys of the overrides,
+-- held, barrier, then of a loss that the gate has not heard of: found, line kept, slots kept, born}.
 local LADDER_AGE = 200000
 local DENSE = 64 -- queue.denseRungs
 local MAX_SLICES = 100 -- most of the agenda's in one tick
@@ -26,6 +27,24 @@ local function go_away(ids)
     args[2 * i - 1], args[2 * i] = till, ids[i]
   end
   call('ZADD', away, unpack(args))
+end
+
+-- Keys of which others tell that they must be there.
+if generation == known_generation then
+  local function some_lost(set, members)
+    local keys = {}
+    for i = 1, #members do keys[i] = set .. ':' .. members[i] end
+    return #keys > 0 and call('EXISTS', unpack(keys)) < #keys
+  end
+  local minutes = call('ZRANGE', used, 0, 499)
+  local used_lost = some_lost(used, minutes)
+  local agenda_lost = some_lost(agenda, call('ZRANGEBYSCORE', agenda, '-inf', floor(now / SLICE), 'LIMIT', 0, MAX_SLICES))
+  if used_lost then
+    for i = 1, #minutes do
+      if call('EXISTS', used .. ':' .. minutes[i]) == 0 then call('ZREM', used, minutes[i]) end
+    end
+  end
+  if used_lost or agenda_lost then lose(PARTS, not agenda_lost, true) end
 end
 
 local gone = due(active)
@@ -92,6 +111,7 @@ for i = 1, #reached do
   end
   if looks >= MAX_LOOKS then
     more = 1
+    if call('EXISTS', list) == 0 then call('ZREM', agenda, slice) end
     break
   end
   call('ZREM', agenda, slice)
@@ -121,6 +141,8 @@ while n > 0 do
     more = 1
     break
   end
+  if is_held() then n = min(n, call('ZCOUNT', waiting, '-inf', y.barrier)) end
+  if n == 0 then break end
   local next_up = call('ZRANGE', waiting, 0, n - 1, 'WITHSCORES')
   if #next_up == 0 then break end
   local ids = {}
@@ -175,4 +197,6 @@ save()
 local keys = ''
 if known_version ~= version then keys = call('HGET', overrides, 'keys') or '' end
 return {now, generation, in_line, call('ZCARD', away), call('ZCARD', called), call('ZCARD', active),
-  front, calls, perhour, burst, more, called_now, no_shows, abandoned, ended, rungs, known_version, keys}
+  front, calls, perhour, burst, more, called_now, no_shows, abandoned, ended, rungs, known_version, keys,
+  is_held() and y.held or 0, y and y.barrier or 0, y and said < generation and y.found or 0,
+  y and y.kept_line or 0, y and y.kept_slots or 0, y and y.born or 0}

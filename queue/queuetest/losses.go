@@ -1,0 +1,258 @@
+package queuetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sluicegate/sluice/queue"
+)
+
+// losses: what a store lost comes back with tickets and passes, in order.
+func losses(t *testing.T, open Open) {
+	wiping := func(open Open) Open {
+		return func(t testing.TB) Harness {
+			h := still(open)(t)
+			if h.Wipe == nil {
+				t.Skip("this store cannot be made to forget")
+			}
+			return h
+		}
+	}
+	slow := func(s *queue.Settings) { s.Rate, s.Burst = queue.Rate{N: 1, Per: queue.PerSecond}, 1 }
+
+	t.Run("after a wipe nobody is overtaken who comes back while they are waited for", func(t *testing.T) {
+		l := newLine(t, wiping(open), slow)
+		names := l.crowd(10)
+		l.Hold = 20 * time.Second
+		before := l.Generation
+		l.Wipe(l.Room)
+		l.polls(names[7], "waiting restored")
+		equal(t, "generation", l.Generation, before+1)
+		l.pass(10 * time.Second)
+		l.wants(l.arrive("new"), "waiting joined")
+		equal(t, "calls", l.tick().NewCalls, 0)
+		for _, name := range []string{names[9], names[2], names[0]} {
+			l.polls(name, "waiting restored")
+		}
+		l.pass(9 * time.Second)
+		s := l.tick()
+		equal(t, "calls", s.NewCalls, 0)
+		if s.Held <= s.Time || s.Barrier != 0 {
+			t.Errorf("at %d the line is held until %d behind %d", s.Time, s.Held, s.Barrier)
+		}
+		l.pass(time.Second)
+		s = l.tick()
+		equal(t, "calls", s.NewCalls, 1)
+		equal(t, "held", s.Held, 0)
+		equal(t, "front", s.Front, l.given[names[0]].place)
+		l.polls(names[0], "admitted claimed")
+		l.behind(names[2], 0)
+		l.behind(names[7], 1)
+		l.behind(names[9], 2)
+		l.behind("new", 3)
+	})
+
+	t.Run("the gate that told visitors to stay away longest is waited for", func(t *testing.T) {
+		l := newLine(t, wiping(open), slow)
+		names := l.crowd(3)
+		other := l.gate()
+		other.look()
+		other.now = l.now
+		l.Wipe(l.Room)
+		l.polls(names[2], "waiting restored")
+		l.pass(time.Second)
+		other.Hold = time.Minute
+		s := other.tick()
+		equal(t, "held for", s.Held.Sub(s.Time), time.Minute)
+		if s.Loss == nil || s.Loss.Found != queue.FoundNothing || s.Loss.Waiting != 0 {
+			t.Errorf("the gate is told of the loss: %+v", s.Loss)
+		}
+		if s := other.tick(); s.Loss != nil {
+			t.Errorf("and told again: %+v", s.Loss)
+		}
+		l.pass(59 * time.Second)
+		equal(t, "calls", l.tick().NewCalls, 0)
+		late := l.gate() // that comes with what it remembers when all is over
+		late.Told, late.Generation, late.Hold = 5, 1, time.Hour
+		l.pass(time.Second)
+		equal(t, "calls", late.tick().NewCalls, 1)
+	})
+
+	t.Run("where no gate remembers anything the first newcomer is let in at once, and older tickets are waited for", func(t *testing.T) {
+		l := newLine(t, wiping(open), func(s *queue.Settings) { s.Rate, s.Burst = queue.Rate{N: 1, Per: queue.PerSecond}, 2 })
+		l.join("old", "older")
+		l.Wipe(l.Room)
+		g := l.gate()
+		l.pass(0)
+		g.now, g.Started = l.now, l.now.Add(time.Second)
+		g.Advance(2 * time.Second)
+		g.wants(g.arrive("first"), "admitted joined claimed provisional")
+		g.polls("older", "waiting restored")
+		g.wants(g.arrive("new"), "waiting joined")
+		equal(t, "calls", g.tick().NewCalls, 0)
+		g.pass(g.set.ReturnWithin() - time.Second)
+		equal(t, "calls", g.tick().NewCalls, 0)
+		g.polls("old", "waiting restored")
+		g.pass(time.Second)
+		s := g.tick()
+		g.behind("new", 0)
+		equal(t, "calls", s.NewCalls, 2)
+	})
+
+	t.Run("who was inside stays inside, and takes no second slot", func(t *testing.T) {
+		l := newLine(t, wiping(open), func(s *queue.Settings) { s.MaxActive = 3 })
+		l.inside("ann", "bob", "cat")
+		l.join("dee", "eve")
+		l.Active = 3
+		l.Wipe(l.Room)
+		l.counts(l.tick(), 0, 0, 0, 0)
+		r := l.use("ann")
+		equal(t, "ann", [3]bool{r.Restored, r.Gone, r.Overshoot}, [3]bool{true, false, false})
+		l.polls("dee", "waiting restored")
+		l.polls("eve", "waiting restored")
+		l.pass(queue.LeastHold)
+		l.counts(l.tick(), 2, 0, 0, 1) // two of those inside have not been heard of
+		l.use("bob")
+		l.leave("bob")
+		l.counts(l.tick(), 1, 0, 1, 1)
+		l.pass(l.set.Session)
+		l.use("ann")
+		l.pass(queue.SlotMargin)
+		l.polls("dee", "admitted claimed")
+		l.polls("eve", "waiting")
+		l.counts(l.tick(), 0, 0, 1, 2) // cat did not come back
+	})
+
+	t.Run("a ticket that a gate tells of again gives no second session", func(t *testing.T) {
+		l := newLine(t, wiping(open), nil)
+		l.inside("ann", "bob")
+		l.Wipe(l.Room)
+		l.use("ann")
+		l.polls("ann", "admitted")
+		l.pass(l.set.Session + queue.SlotMargin)
+		v := l.visit("bob")
+		v.At = v.Called
+		equal(t, "bob", l.renew(v)[0], queue.Renewal{Gone: true})
+		l.polls("bob", "used")
+		l.tick()
+		l.polls("ann", "used")
+	})
+
+	t.Run("a store that is a moment behind lets its front go on", func(t *testing.T) {
+		l := newLine(t, still(open), slow)
+		names := l.crowd(5)
+		last := l.given[names[4]].place
+		before := l.Generation
+		l.Hold = 30 * time.Second
+		l.Told = l.now.Add(time.Second) // it had told of what it does not know
+		lost := queue.Arrival{ID: 1 << 60, Place: l.now.Add(500 * time.Millisecond), Deadline: l.now.Add(time.Hour), Claim: true}
+		equal(t, "calls", l.tick().NewCalls, 0) // the credit that is left is not known
+		equal(t, "generation", l.Generation, before+1)
+		l.wants(l.enter(lost)[0], "waiting restored")
+		for i := range names {
+			l.pass(time.Second)
+			s := l.tick()
+			equal(t, "calls", s.NewCalls, 1)
+			equal(t, "front", s.Front, l.given[names[i]].place)
+			equal(t, "barrier", s.Barrier, last)
+			l.leave(names[i])
+		}
+		l.pass(20 * time.Second)
+		l.wants(l.arrive("new"), "waiting joined")
+		equal(t, "calls", l.tick().NewCalls, 0)
+		l.pass(5 * time.Second)
+		equal(t, "calls", l.tick().NewCalls, 1)
+		l.wants(l.enter(lost)[0], "admitted claimed")
+	})
+
+	t.Run("a store from long ago holds everybody back", func(t *testing.T) {
+		l := newLine(t, still(open), slow)
+		l.present = time.Minute
+		names := l.crowd(3)
+		l.Told = l.now.Add(time.Hour)
+		l.Hold = 10 * time.Second
+		s := l.tick()
+		l.counts(s, 0, 3, 0, 0)
+		equal(t, "barrier", s.Barrier, 0)
+		l.polls(names[2], "waiting")
+		l.pass(9 * time.Second)
+		equal(t, "calls", l.tick().NewCalls, 0)
+		l.polls(names[0], "waiting")
+		l.pass(time.Second)
+		equal(t, "calls", l.tick().NewCalls, 1)
+		l.polls(names[0], "admitted claimed")
+	})
+
+	t.Run("a key that is gone is noticed, once, and nobody loses their place or slot", func(t *testing.T) {
+		for _, key := range []string{
+			"meta", "waiting", "present", "agenda", "agenda:*", "soon", "away", "called", "active", "since", "left", "used", "used:*", "ladder",
+		} {
+			l := newLine(t, still(open), func(s *queue.Settings) { s.MaxActive = 4 })
+			if l.Drop == nil {
+				t.Skip("this store has no keys")
+			}
+			l.inside("in", "out")
+			l.leave("out")
+			l.join("called", "noshow")
+			l.present = 3 * time.Second
+			l.join("away")
+			l.tick()
+			l.set.Mode = queue.ModeHold
+			l.pass(4 * time.Second)
+			l.tick()
+			l.present = 10 * time.Minute
+			l.join("ann", "bob")
+			l.present = 2500 * time.Millisecond
+			l.join("near") // within this slice of the agenda or the next ones
+			for range 4 {
+				l.tick()
+				l.pass(400 * time.Millisecond)
+			}
+			l.present = time.Hour
+			before := l.tick().Generation
+			l.Active, l.Called = 1, 2
+			n := l.Drop(l.Room, key)
+			switch {
+			case key == "ladder", key == "soon" && n == 0:
+				continue
+			case n == 0:
+				t.Fatalf("there is no %s to be lost", key)
+			}
+			if key == "agenda:*" { // noticed when its time comes
+				l.pass(15 * time.Minute)
+			}
+			s := l.tick()
+			if s.Generation != before+1 {
+				t.Errorf("%s: generation %d, before %d", key, s.Generation, before)
+				continue
+			}
+			if found := queue.FoundParts; key != "meta" && (s.Loss == nil || s.Loss.Found != found) {
+				t.Errorf("%s: the gate is told of the loss %+v", key, s.Loss)
+			}
+			for range 3 {
+				if s := l.tick(); s.Generation != before+1 {
+					t.Errorf("%s: noticed again: generation %d", key, s.Generation)
+				}
+			}
+			if key == "agenda:*" {
+				continue
+			}
+			in := l.use("in")
+			if in.Gone || in.Overshoot {
+				t.Errorf("%s: who is inside is told %+v", key, in)
+			}
+			for _, name := range []string{"bob", "ann", "away"} {
+				place := l.given[name].place
+				if s := l.poll(name); s.State != queue.Waiting || s.Place != place {
+					t.Errorf("%s: %s is told %+v", key, name, s)
+				}
+			}
+			if s := l.poll("ann"); s.Rank > 3 {
+				t.Errorf("%s: ann stands behind %d", key, s.Rank)
+			}
+			if s := l.tick(); s.Called+s.Active > 4 {
+				t.Errorf("%s: %d called and %d active", key, s.Called, s.Active)
+			}
+		}
+	})
+}

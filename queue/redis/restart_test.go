@@ -1,0 +1,153 @@
+package redis_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	client "github.com/redis/go-redis/v9"
+
+	"github.com/sluicegate/sluice/queue"
+	"github.com/sluicegate/sluice/queue/queuetest/proc"
+	"github.com/sluicegate/sluice/queue/redis"
+)
+
+// restarted is a redis-server on one port that is stopped and started again.
+type restarted struct {
+	t    *testing.T
+	port int
+	dir  string
+	p    *proc.Process
+	db   *client.Client
+	call queue.Call
+	*redis.Store
+}
+
+func openRestarted(t *testing.T) *restarted {
+	t.Helper()
+	r := &restarted{t: t, port: proc.FreePort(t), dir: t.TempDir()}
+	r.start()
+	r.db = client.NewClient(&client.Options{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(r.port)), MaxRetries: -1})
+	r.Store = redis.New(r.db, redis.Options{})
+	t.Cleanup(func() { _ = r.db.Close() })
+	s := queue.Defaults()
+	s.Rate, s.MaxActive = queue.NoRate, 1
+	r.call = queue.Call{Room: "drop", Settings: &s, Hold: 10 * time.Second}
+	return r
+}
+
+func (r *restarted) start() {
+	r.p = proc.RedisAt(r.t, r.port, "--dir", r.dir, "--dbfilename", "dump.rdb")
+}
+
+// restart ends the server without a last word, and starts it on a copy of its data.
+func (r *restarted) restart(dump []byte) {
+	r.t.Helper()
+	if err := r.p.Signal(syscall.SIGKILL); err != nil {
+		r.t.Fatal(err)
+	}
+	<-r.p.Done()
+	file := filepath.Join(r.dir, "dump.rdb")
+	err := os.Remove(file)
+	if dump != nil {
+		err = os.WriteFile(file, dump, 0o600)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		r.t.Fatal(err)
+	}
+	r.start()
+}
+
+func (r *restarted) save() []byte {
+	r.t.Helper()
+	err := r.db.Save(context.Background()).Err()
+	dump, err2 := os.ReadFile(filepath.Join(r.dir, "dump.rdb"))
+	if err := errors.Join(err, err2); err != nil {
+		r.t.Fatal(err)
+	}
+	return dump
+}
+
+func (r *restarted) tick() queue.Snapshot {
+	r.t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		s, err := r.Tick(context.Background(), &r.call)
+		if err == nil {
+			r.call.Told, r.call.Generation, r.call.Called, r.call.Active = s.Time, s.Generation, s.Called, s.Active
+			return s
+		}
+		if time.Now().After(end) {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+func (r *restarted) enter(a queue.Arrival) queue.Standing {
+	r.t.Helper()
+	a.Deadline = r.call.Told.Add(time.Hour)
+	out, m, err := r.Enter(context.Background(), &r.call, []queue.Arrival{a}, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.call.Told = m.Time
+	return out[0]
+}
+
+func TestARedisThatIsStartedAnewIsNoticedAtTheFirstCall(t *testing.T) {
+	r := openRestarted(t)
+	first := r.tick().Generation
+	in := r.enter(queue.Arrival{ID: 1, Place: r.call.Told, Newcomer: true, Join: true, Claim: true})
+	if in.State != queue.Admitted {
+		t.Fatalf("the first newcomer: %+v", in)
+	}
+	ann := r.enter(queue.Arrival{ID: 2, Place: r.call.Told, Newcomer: true, Join: true, Claim: true})
+	r.tick()
+
+	// With all that it knew: the line and the slots are kept, newcomers wait a moment.
+	r.restart(r.save())
+	s := r.tick()
+	if s.Generation != first+1 || s.Loss == nil || s.Loss.Found != queue.FoundRestarted || s.Loss.Waiting != 1 || s.Loss.Slots != 1 {
+		t.Fatalf("after a restart with its data: generation %d after %d, %+v", s.Generation, first, s.Loss)
+	}
+	if s.Held <= s.Time || s.Barrier != ann.Place {
+		t.Errorf("held until %d behind %d, want the last place %d to be the barrier", s.Held, s.Barrier, ann.Place)
+	}
+	if s := r.tick(); s.Generation != first+1 || s.Loss != nil {
+		t.Errorf("noticed again: generation %d, %+v", s.Generation, s.Loss)
+	}
+
+	// From an older copy.
+	old := r.save()
+	bob := r.enter(queue.Arrival{ID: 3, Place: r.call.Told, Newcomer: true, Join: true, Claim: true})
+	if bob.State != queue.Waiting {
+		t.Fatalf("bob: %+v", bob)
+	}
+	r.restart(old)
+	s = r.tick()
+	if s.Generation != first+2 || s.Loss == nil || s.Loss.Found != queue.FoundBehind || s.Waiting != 1 {
+		t.Fatalf("after a restart from an older copy: generation %d after %d, %d wait, %+v", s.Generation, first+1, s.Waiting, s.Loss)
+	}
+	if got := r.enter(queue.Arrival{ID: 3, Place: bob.Place, Claim: true}); !got.Restored || got.Place != bob.Place || got.Rank != 1 {
+		t.Errorf("bob comes back: %+v, his place was %d", got, bob.Place)
+	}
+	r.tick()
+
+	// Empty.
+	r.restart(nil)
+	s = r.tick()
+	if s.Generation != first+3 || s.Loss == nil || s.Loss.Found != queue.FoundNothing || s.Held.Sub(s.Time) != r.call.Hold {
+		t.Fatalf("after a restart without its data: generation %d, held until %d, %+v", s.Generation, s.Held, s.Loss)
+	}
+	if got := r.enter(queue.Arrival{ID: 4, Place: r.call.Told, Newcomer: true, Join: true, Claim: true}); got.State != queue.Waiting {
+		t.Errorf("a newcomer is not behind those who have yet to come back: %+v", got)
+	}
+	if got := r.enter(queue.Arrival{ID: 2, Place: ann.Place, Claim: true}); !got.Restored || got.Place != ann.Place || got.Rank != 0 {
+		t.Errorf("ann comes back: %+v, her place was %d", got, ann.Place)
+	}
+}
