@@ -201,10 +201,11 @@ func (g *Gate) Apply(c *config.Config) error {
 		if was := g.rooms[r.name]; was != nil {
 			r.line, r.stop = was.line, was.stop
 			r.line.SetFile(r.settings)
+			r.line.SetAdmit(c.OnStoreLoss == "admit")
 			continue
 		}
 		r.line = queue.NewLine(queue.LineConfig{
-			Room: r.name, Settings: r.settings, Store: g.store, Metrics: g.metrics, Log: g.log, MaxHeld: g.maxHeld,
+			Room: r.name, Settings: r.settings, Store: g.store, Metrics: g.metrics, Log: g.log, MaxHeld: g.maxHeld, Admit: c.OnStoreLoss == "admit",
 		})
 		g.startLine(r)
 	}

@@ -86,6 +86,9 @@ func (x *exchange) hasPass() bool {
 	if renewed > 0 {
 		h.Until, h.Provisional = renewed, false
 		x.issue(x.room.line.Settings().Session)
+	} else if session := x.room.line.Settings().Session; !h.byHeader && x.room.line.Away() > session/4 {
+		// The pass does not age now, but its cookie does in the browser.
+		h.give, h.life = true, session
 	}
 	return true
 }

@@ -121,9 +121,6 @@ func (p *process) warn(c *config.Config) {
 			"admin.listen", c.Admin.Listen)
 	}
 	p.tellWarnings(c)
-	if c.OnStoreLoss == "admit" && c.Store != "memory" {
-		p.log.Warn("on_store_loss: admit is not built yet: while the store is gone nobody is let in, as with hold")
-	}
 }
 
 func (p *process) tellWarnings(c *config.Config) {

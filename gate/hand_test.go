@@ -1,0 +1,80 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sluicegate/sluice/gate/config"
+	"github.com/sluicegate/sluice/queue"
+	"github.com/sluicegate/sluice/queue/memory"
+)
+
+// silent is a store that can be made not to answer.
+type silent struct {
+	queue.Store
+	is atomic.Bool
+}
+
+func (s *silent) Tick(ctx context.Context, c *queue.Call) (queue.Snapshot, error) {
+	if s.is.Load() {
+		return queue.Snapshot{}, fmt.Errorf("%w: silent", queue.ErrUnavailable)
+	}
+	return s.Store.Tick(ctx, c)
+}
+
+// TestBrowsersKeepThePassThroughAnOutage: the cookie's age is the browser's, and goes
+// on while room time stands.
+func TestBrowsersKeepThePassThroughAnOutage(t *testing.T) {
+	c, err := config.Load(config.Source{File: "test", Data: []byte(testConfig)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Rooms[0].Settings.Session = 6 * time.Second
+	store := &silent{Store: memory.New(memory.Options{})}
+	gate, err := New(c, Options{Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = gate.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	g := testGate{gate}
+	line := g.site.Load().rooms[0].line
+	until := func(what string, is func() bool) {
+		t.Helper()
+		for end := time.Now().Add(30 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("never %s", what)
+			}
+		}
+	}
+	until("was the store heard", func() bool { return line.Status().Age >= 0 })
+	cookie := func(pass string) string {
+		r := g.do(t, "GET /.sluice/rooms/drop HTTP/1.1\r\nHost: shop.example\r\nCookie: sluice-drop="+pass+"\r\n\r\n")
+		if !strings.Contains(string(r.Body()), `"admitted"`) {
+			t.Fatalf("not admitted: %s", r)
+		}
+		_, given, _ := strings.Cut(string(r.Header.Peek("Set-Cookie")), "sluice-drop=")
+		return given
+	}
+	first := g.join(t) // in on the spot
+	pass := ""
+	until("was the pass confirmed", func() bool {
+		pass, _, _ = strings.Cut(cookie(first), ";")
+		return pass != ""
+	})
+	if again := cookie(pass); again != "" {
+		t.Fatalf("a fresh pass is sent again: %s", again)
+	}
+	store.is.Store(true)
+	until("was a quarter over", func() bool { return line.Away() > 2*time.Second })
+	again := cookie(pass)
+	if value, rest, _ := strings.Cut(again, ";"); value != pass || !strings.Contains(rest, "Max-Age=6") {
+		t.Errorf("while the store is away the browser is given %q, want the same pass for six more seconds", again)
+	}
+}
