@@ -32,7 +32,7 @@ local function seat(id, place, called_at, promised)
   end
   if done == RESTORED then
     came_back(called_at)
-    if y and called_at < y.born then y.seated = y.seated + 1 end
+    if read_loss() and called_at < y.born then y.seated = y.seated + 1 end
   end
   if mode == AUTO and max_active > 0 and slots >= max_active then done = done + OVERSHOOT end
   slots = slots + 1

@@ -4,7 +4,7 @@
 -- handed to commands as numbers: `..` and tostring() would cut them to 14 digits.
 --
 -- KEYS[1]   meta      HASH    time, wall, generation; units, at, perhour, burst; last, front, calls; ladder_at;
---                             run (of the server), sizes (see COUNTED), young and what is known of a loss, see lose
+--                             run (of the server), keys (how many), young and what is known of a loss, see lose
 -- KEYS[2]   waiting   ZSET    id -> place: the line, present visitors only
 -- KEYS[3]   present   HASH    id -> until when a visitor counts as present, 8 bytes: of those waiting, all of them
 -- KEYS[4]   agenda    ZSET    slice of time -> itself, of the slices in which visitors are to be looked at;
@@ -63,15 +63,13 @@ else
   local t = call('TIME')
   wall = tonumber(t[1]) * 1000000 + tonumber(t[2])
 end
-local COUNTED = {waiting, soon, agenda, called, active, away, left, used}
-local function count_all()
-  local n = {}
-  for i = 1, #COUNTED do n[i] = call('ZCARD', COUNTED[i]) end
-  return n
+-- A key of ours goes when it is empty, so how many there are tells that one was lost.
+local function count_keys()
+  return call('EXISTS', waiting, present, agenda, soon, away, called, active, since, left, used)
 end
 
 local m = call('HMGET', meta, 'time', 'wall', 'generation', 'units', 'at', 'perhour', 'burst', 'last', 'front', 'calls',
-  'run', 'sizes', 'young')
+  'run', 'keys', 'young')
 local known_version = tonumber(call('HGET', overrides, 'version') or 0)
 local fresh = version >= known_version
 local now, units, at, perhour, burst
@@ -96,14 +94,17 @@ end
 -- young is until when a loss matters, and y what is known of it; see queue.Loss.
 local YOUNG = {'born', 'since', 'barrier', 'held', 'blank', 'ghost_active', 'ghost_called', 'seated', 'found', 'kept_line', 'kept_slots'}
 local young, known_young = tonumber(m[13]) or 0, tonumber(m[13])
+local is_young = now < young
 local y, known_y = nil, {}
-if now < young then
+local function read_loss() -- when it is asked for: most calls do not
+  if y or not is_young then return y end
   y = {}
   local values = call('HMGET', meta, unpack(YOUNG))
   for i = 1, #YOUNG do
     known_y[YOUNG[i]] = tonumber(values[i])
     y[YOUNG[i]] = known_y[YOUNG[i]] or 0
   end
+  return y
 end
 
 -- hold_back: nobody with a place after the barrier is called for a time.
@@ -129,14 +130,13 @@ end
 
 -- lose begins a new generation, before anything is done to the old one.
 local function lose(found, line_whole, slots_whole)
-  local size = count_all()
+  local kept_line = line_whole and call('ZCARD', waiting) or 0
+  local kept_slots = slots_whole and call('ZCARD', called) + call('ZCARD', active) or 0
   if not line_whole then forget_line() end
   if not slots_whole then call('UNLINK', called, active, since) end
   call('UNLINK', ladder)
   y = {blank = 0, since = 0, held = 0, found = found, barrier = 0, ghost_active = 0, ghost_called = 0}
-  y.kept_line = line_whole and size[1] or 0
-  y.kept_slots = slots_whole and size[4] + size[5] or 0
-  y.seated = y.kept_slots
+  y.kept_line, y.kept_slots, y.seated = kept_line, kept_slots, kept_slots
   calls = 0
   units = 0
   if not before and told == 0 then
@@ -163,22 +163,16 @@ do -- a pattern takes Redis ten times as long
   run = at_id and sub(run, at_id + 7, at_id + 46) or ''
 end
 do
-  local size = count_all()
-  local line_whole = call('HLEN', present) == size[1]
-  local slots_whole = call('HLEN', since) == size[4] + size[5]
+  local line_whole = call('HLEN', present) == call('ZCARD', waiting)
+  local slots_whole = call('HLEN', since) == call('ZCARD', called) + call('ZCARD', active)
   local found = 0
   if not before then
     line_whole, found = false, NOTHING
   else
-    if m[12] ~= table.concat(size, ' ') then
-      local i = 0
-      for n in string.gmatch(m[12] or '', '%d+') do
-        i = i + 1
-        if tonumber(n) ~= size[i] then
-          if i <= 3 then line_whole = false elseif i <= 5 then slots_whole = false end
-        end
-      end
+    if tonumber(m[12]) ~= count_keys() then
       found = PARTS
+      -- Where nobody looks whether they are present, visitors would stand for ever.
+      if line_whole and slots_whole and call('ZCARD', waiting) > 0 and call('EXISTS', agenda, soon) < 2 then line_whole = false end
     end
     if not line_whole or not slots_whole then found = PARTS end
     if found == 0 and (said > generation or said == generation and told > before) then found = BEHIND end
@@ -191,7 +185,7 @@ do
       at = at + floor(told / 1000) - floor(now / 1000)
       now = told
     end
-    if y and said > 0 and said < generation then
+    if said > 0 and said < generation and read_loss() then
       if y.blank == 1 then
         remember()
         hold_back(max(hold, LEAST_HOLD))
@@ -206,11 +200,11 @@ do
 end
 
 -- is_held: nobody with a place after the barrier may be called.
-local function is_held() return y ~= nil and now < y.held end
+local function is_held() return read_loss() ~= nil and now < y.held end
 
 -- came_back: a visitor from before this generation came whom the store did not know.
 local function came_back(instant)
-  if y and y.blank == 1 and instant < y.since and now < y.born + 2 * blank_hold then
+  if read_loss() and y.blank == 1 and instant < y.since and now < y.born + 2 * blank_hold then
     remember()
     hold_back(blank_hold)
   end
@@ -219,7 +213,7 @@ end
 -- ghosts: slots of visitors who were inside before the loss and have not been heard
 -- of since.
 local function ghosts()
-  if not y then return 0 end
+  if not read_loss() then return 0 end
   local n = 0
   if now < y.born + session + SLOT_MARGIN then n = y.ghost_active end
   if now < y.born + claim_within then n = n + y.ghost_called end
@@ -276,7 +270,7 @@ local function save()
   keep('front', front, known_front)
   keep('calls', calls, known_calls)
   keep('run', run, m[11])
-  keep('sizes', table.concat(count_all(), ' '), m[12])
+  keep('keys', count_keys(), tonumber(m[12]))
   keep('young', young, known_young)
   if y then
     for i = 1, #YOUNG do keep(YOUNG[i], y[YOUNG[i]], known_y[YOUNG[i]]) end

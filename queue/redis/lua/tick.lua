@@ -194,6 +194,7 @@ if not rungs then
 end
 
 save()
+read_loss()
 local keys = ''
 if known_version ~= version then keys = call('HGET', overrides, 'keys') or '' end
 return {now, generation, in_line, call('ZCARD', away), call('ZCARD', called), call('ZCARD', active),
