@@ -49,6 +49,9 @@ func TestWhileALineIsRebuiltPositionsAreThoseFromBefore(t *testing.T) {
 		if a.State != queue.Waiting || a.Position != before.Position || a.Waiting < 1900 {
 			t.Errorf("position %d of %d, before the loss %d of %d", a.Position, a.Waiting, before.Position, before.Waiting)
 		}
+		if v := s.gates[0].Status().Snapshot; v.Held.Sub(v.Time) < before.PollAfter-4*time.Second {
+			t.Errorf("the line is held for %s more, and visitors were told to ask after %s", v.Held.Sub(v.Time), before.PollAfter)
+		}
 		if n := s.gates[1].Join(somebody(), true); n.State != queue.Waiting || n.Position != 0 {
 			t.Errorf("a newcomer is told position %d (%s); nobody knows it", n.Position, n.State)
 		}
@@ -127,6 +130,9 @@ func TestWithAdmitTheLineGoesOnByTheLastSnapshot(t *testing.T) {
 			if in := a.State == queue.Admitted; in != (int64(i) < free) {
 				t.Fatalf("number %d in line, where %d were free: let in %t", i, free, in)
 			}
+		}
+		if a := g.Poll(somebody(), places[first], true, nil); a.State != queue.Waiting {
+			t.Errorf("one who was absent, and comes when all slots are taken, is told %+v", a)
 		}
 		if a := g.Poll(ids[first], places[first], true, nil); a.State != queue.Admitted || a.Claimed {
 			t.Errorf("who comes again with the same ticket is told %+v", a)

@@ -52,6 +52,20 @@ func losses(t *testing.T, open Open) {
 		l.behind("new", 3)
 	})
 
+	t.Run("after a wipe nobody is let in on the spot before those who wait", func(t *testing.T) {
+		l := newLine(t, wiping(open), nil)
+		l.join("ann")
+		l.Hold = 5 * time.Second
+		l.Wipe(l.Room)
+		a := l.newcomer("new")
+		a.Join = false
+		l.wants(l.enter(a)[0], "none")
+		l.pass(4 * time.Second)
+		l.wants(l.enter(a)[0], "none")
+		l.pass(time.Second)
+		l.wants(l.enter(a)[0], "admitted joined claimed provisional")
+	})
+
 	t.Run("the gate that told visitors to stay away longest is waited for", func(t *testing.T) {
 		l := newLine(t, wiping(open), slow)
 		names := l.crowd(3)
@@ -228,6 +242,9 @@ func losses(t *testing.T, open Open) {
 			}
 			if found := queue.FoundParts; key != "meta" && (s.Loss == nil || s.Loss.Found != found) {
 				t.Errorf("%s: the gate is told of the loss %+v", key, s.Loss)
+			}
+			if dropped := key == "meta" || key == "waiting" || key == "present" || key == "agenda"; dropped && s.Waiting > 0 {
+				t.Errorf("%s: %d still stand in a line that is not whole", key, s.Waiting)
 			}
 			for range 3 {
 				if s := l.tick(); s.Generation != before+1 {
