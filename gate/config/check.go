@@ -37,6 +37,42 @@ func (l *loader) check() {
 	}
 	l.checkRoutes()
 	l.checkHosts()
+	l.checkWide()
+}
+
+// checkWide warns of networks that are everybody.
+func (l *loader) checkWide() {
+	for i, p := range l.c.TrustedProxies {
+		if p.Bits() == 0 {
+			l.warn(l.item("trusted_proxies", i),
+				"%s is everybody: any visitor's X-Forwarded-For and X-Forwarded-Proto are believed, and everybody comes from where they like; name the proxies only", p)
+		}
+	}
+	for i, r := range l.c.Rooms {
+		for j, e := range r.Except {
+			whole := e.Path == "" || slices.ContainsFunc(r.Match, func(m route.Match) bool {
+				return strings.TrimSuffix(m.Path, "/") == strings.TrimSuffix(e.Path, "/")
+			})
+			if !whole || len(e.Methods) > 0 {
+				continue
+			}
+			for k, p := range e.Sources {
+				if p.Bits() == 0 {
+					l.warn(l.item(fmt.Sprintf("rooms[%d].except[%d].source", i, j), k),
+						"%s is everybody with such an address: none of them waits for the room", p)
+				}
+			}
+		}
+	}
+}
+
+// item is the key of one of a list's values, which may stand there without a list.
+func (l *loader) item(key string, i int) string {
+	item := fmt.Sprintf("%s[%d]", key, i)
+	if _, given := l.at[item]; given {
+		return item
+	}
+	return key
 }
 
 // checkHosts warns of a room that an origin may serve under other names.
@@ -129,14 +165,31 @@ func (l *loader) checkCookieDomain(room *Room, at string) {
 			l.problem(key, "%q is a public suffix, for which browsers take no cookies", d)
 			return
 		}
-		for j, m := range room.Match {
-			switch host := strings.TrimPrefix(strings.ToLower(m.Host), "*."); {
-			case host == "":
-				l.problem(key, "%q does not cover match[%d], which is every host", d, j)
-			case host != d && !strings.HasSuffix(host, "."+d):
-				l.problem(key, "%q does not cover the host %q of match[%d]", d, m.Host, j)
-			}
+		l.checkCovered(room, key)
+	}
+}
+
+// checkCovered tells in one problem which matches a cookie does not reach.
+func (l *loader) checkCovered(room *Room, key string) {
+	var first string
+	var more []string
+	for j, m := range room.Match {
+		host := strings.TrimPrefix(strings.ToLower(m.Host), "*.")
+		switch {
+		case host == room.CookieDomain || strings.HasSuffix(host, "."+room.CookieDomain):
+		case first != "":
+			more = append(more, fmt.Sprintf("match[%d]", j))
+		case host == "":
+			first = fmt.Sprintf("match[%d], which is every host", j)
+		default:
+			first = fmt.Sprintf("the host %q of match[%d]", m.Host, j)
 		}
+	}
+	switch {
+	case len(more) > 0:
+		l.problem(key, "%q does not cover %s, nor %s", room.CookieDomain, first, strings.Join(more, ", "))
+	case first != "":
+		l.problem(key, "%q does not cover %s", room.CookieDomain, first)
 	}
 }
 

@@ -36,10 +36,30 @@ var known = map[string][]string{
 	"rooms[].page":     {"status", "template", "entry"},
 }
 
+// instead says what there is in place of a key that people look for; "": nothing.
+func instead(section, name string) string {
+	switch section {
+	case "origin":
+		if name == "timeout" {
+			return "unknown key; connect_timeout is how long connecting may take, header_timeout how long until the answer begins"
+		}
+	case "rooms[].except[]":
+		switch name {
+		case "header", "headers", "cookie", "user_agent", "query", "host":
+			return "there are no exceptions by " + strings.ReplaceAll(strings.TrimSuffix(name, "s"), "_", " ") +
+				", which any visitor can send; known here: path, methods, source"
+		}
+	}
+	return ""
+}
+
 // unknown says what is wrong with a key that the section does not have.
 func unknown(section, name string, merge bool, fields []field) string {
 	if merge {
 		return "merge keys are not used here: write the keys out, or use an alias for a whole value"
+	}
+	if hint := instead(section, name); hint != "" {
+		return hint
 	}
 	names := make([]string, len(fields))
 	for i, f := range fields {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluicegate/sluice/gate/origin"
+	"github.com/sluicegate/sluice/gate/route"
 	"github.com/sluicegate/sluice/queue"
 	"go.yaml.in/yaml/v3"
 )
@@ -118,7 +119,9 @@ func (l *loader) host(to *string) func(*yaml.Node, string) {
 		if !ok {
 			return
 		}
-		if host, _, err := hostPort(s); err != nil && s != "" {
+		if strings.ContainsAny(s, "/") {
+			l.problem(key, "%q: want a host only, without scheme and path, such as shop.example", s)
+		} else if host, _, err := hostPort(s); err != nil && s != "" {
 			l.problem(key, "%q %s", s, err)
 		} else if host == "" && s != "" {
 			l.problem(key, "%q names no host", s)
@@ -147,10 +150,7 @@ func (l *loader) failures(n *yaml.Node, key string) {
 	}
 }
 
-var (
-	methodName = regexp.MustCompile(`^[A-Z]{1,20}$`)
-	statuses   = regexp.MustCompile(`^([1-5][0-9][0-9])(?:-([1-5][0-9][0-9]))?$`)
-)
+var statuses = regexp.MustCompile(`^([1-5][0-9][0-9])(?:-([1-5][0-9][0-9]))?$`)
 
 func (l *loader) originCheck(n *yaml.Node, key string) {
 	c := &origin.Check{
@@ -174,10 +174,13 @@ func (l *loader) originCheck(n *yaml.Node, key string) {
 			}
 		})},
 		{"method", text("a method such as GET", func(key, s string) {
-			if !methodName.MatchString(s) || s == "CONNECT" {
-				l.problem(key, "%q: want a method such as GET, HEAD or OPTIONS", s)
-			} else {
+			switch near := nearest(s, route.Methods); {
+			case slices.Contains(route.Methods, s):
 				c.Method = s
+			case near != "":
+				l.problem(key, "%q: unknown method; did you mean %s?", s, near)
+			default:
+				l.problem(key, "%q: want a method such as GET, HEAD or OPTIONS", s)
 			}
 		})},
 		{"host", l.host(&c.Host)},

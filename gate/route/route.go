@@ -240,8 +240,8 @@ func sameMatch(rooms []Room, old, ru rule) error {
 	return fmt.Errorf("%q cannot be told from %s of room %q by every origin", ru.host+cmp.Or(ru.path, "/"), at, rooms[old.room].Name)
 }
 
-// methods are those of the IANA registry that can reach an origin, and PURGE.
-var methods = strings.Fields(`ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY DELETE GET HEAD LABEL LINK LOCK MERGE
+// Methods are those of the IANA registry that can reach an origin, and PURGE.
+var Methods = strings.Fields(`ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY DELETE GET HEAD LABEL LINK LOCK MERGE
 	MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH PURGE PUT
 	QUERY REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL`)
 
@@ -263,8 +263,8 @@ func newException(r Room, rules []rule, index int, e Except) (exception, []Probl
 	ex := exception{methods: slices.Clone(e.Methods)}
 	for _, m := range e.Methods {
 		switch {
-		case slices.Contains(methods, m):
-		case slices.Contains(methods, strings.ToUpper(strings.TrimSpace(m))):
+		case slices.Contains(Methods, m):
+		case slices.Contains(Methods, strings.ToUpper(strings.TrimSpace(m))):
 			add("methods", "method %q can never apply: write %s", m, strings.ToUpper(strings.TrimSpace(m)))
 		default:
 			add("methods", "unknown method %q", m)
