@@ -131,7 +131,7 @@ func (x *exchange) leave() {
 			return
 		}
 	}
-	h.end = !h.byHeader && x.fields.cookie > 0
+	h.end = !h.byHeader && len(x.fields.cookies) > 0
 	x.ownHeader()
 	x.sendToken()
 	x.ctx.SetStatusCode(fasthttp.StatusNoContent)

@@ -90,7 +90,7 @@ func (x *exchange) showsPass() bool {
 		x.door.Favour(uint64(x.hand.ID))
 		return true
 	}
-	if x.fields.cookie == 0 && !x.fields.hasToken {
+	if len(x.fields.cookies) == 0 && !x.fields.hasToken {
 		return false
 	}
 	for _, r := range x.site.rooms {
@@ -117,11 +117,14 @@ func (x *exchange) passFor(r *room) (id uint64, ok bool) {
 		return id, look(x.fields.token)
 	}
 	tries := 0
-	for _, header := range x.fields.cookies[:x.fields.cookie] {
+	for _, header := range x.fields.cookies {
 		token.Find(header, r.cookie, func(value []byte) bool {
 			tries++
 			return !look(value) && tries < maxTries
 		})
+		if ok || tries >= maxTries {
+			break
+		}
 	}
 	return id, ok
 }

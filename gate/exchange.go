@@ -84,6 +84,7 @@ func (x *exchange) count(status int) {
 func (x *exchange) release() {
 	*x = exchange{
 		list: x.list[:0], scratch: x.scratch[:0], out: x.out[:0], head: x.head, answer: x.answer, isAlive: x.isAlive,
+		fields: fields{cookies: x.fields.cookies[:0]},
 	}
 	exchanges.Put(x)
 }
@@ -130,7 +131,12 @@ func (x *exchange) read() {
 	if x.trusted {
 		x.door.FavourProxy()
 	}
-	x.https = x.site.secure || x.site.trust.HTTPS(remote, x.fields.forwardedProto, overTLS(x.conn))
+	x.https = x.usesHTTPS(remote)
+}
+
+// usesHTTPS tells whether the visitor does, as far as the hop before us shows.
+func (x *exchange) usesHTTPS(remote netip.Addr) bool {
+	return x.site.secure || x.site.trust.HTTPS(remote, x.fields.forwardedProto, overTLS(x.conn))
 }
 
 // overTLS tells whether the visitor's connection is encrypted where it reaches us, or
@@ -210,13 +216,17 @@ func (x *exchange) isPreflight() bool {
 	return string(x.method) == "OPTIONS" && x.fields.origin != nil && x.fields.accessMethod != nil
 }
 
+// cookiePrefix begins the names of our cookies; a room's name follows.
+var cookiePrefix = []byte("sluice-")
+
 // fields are the header fields that the gate looks at.
 type fields struct {
 	host, token, fetchMode, contentType, acceptLanguage []byte
 	origin, accessMethod, accessHeaders                 []byte
 	referer, forwardedProto, forwardedHost, requestID   []byte
-	cookies, forwardedFor                               [8][]byte
-	cookie, forwarded, count                            int
+	cookies                                             [][]byte // the lines that may hold one of ours
+	forwardedFor                                        [8][]byte
+	forwarded, count                                    int
 	wantsHTML, requestedWith, prefetch, gzip            bool
 	hasToken                                            bool // also when it is empty: an app that has none yet
 	override                                            bool // a framework may take another method for this one
@@ -262,9 +272,9 @@ func (f *fields) take(name, value []byte) {
 	case 6:
 		switch {
 		case equalFold(name, "cookie"):
-			if f.cookie < len(f.cookies) {
-				f.cookies[f.cookie] = value
-				f.cookie++
+			// A proxy that came by HTTP/2 may send a line for every cookie.
+			if bytes.Contains(value, cookiePrefix) {
+				f.cookies = append(f.cookies, value)
 			}
 		case equalFold(name, "accept"):
 			f.wantsHTML = f.wantsHTML || containsFold(value, "text/html")

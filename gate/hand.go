@@ -32,12 +32,15 @@ func (x *exchange) takeInHand() {
 		return
 	}
 	tries := 0
-	for _, header := range x.fields.cookies[:x.fields.cookie] {
+	for _, header := range x.fields.cookies {
 		token.Find(header, x.room.cookie, func(value []byte) bool {
 			x.consider(value, now)
 			tries++
 			return tries < maxTries
 		})
+		if tries >= maxTries {
+			return
+		}
 	}
 }
 

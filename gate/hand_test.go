@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluicegate/sluice/gate/config"
+	"github.com/sluicegate/sluice/gate/token"
 	"github.com/sluicegate/sluice/queue"
 	"github.com/sluicegate/sluice/queue/memory"
 )
@@ -76,5 +77,32 @@ func TestBrowsersKeepThePassThroughAnOutage(t *testing.T) {
 	again := cookie(pass)
 	if value, rest, _ := strings.Cut(again, ";"); value != pass || !strings.Contains(rest, "Max-Age=6") {
 		t.Errorf("while the store is away the browser is given %q, want the same pass for six more seconds", again)
+	}
+}
+
+// TestAPassIsFoundAmongAnyNumberOfCookieLines: HTTP/2 splits cookies, and not every
+// proxy joins them again.
+func TestAPassIsFoundAmongAnyNumberOfCookieLines(t *testing.T) {
+	g := openTestGate(t, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+	s := g.site.Load()
+	now := s.rooms[0].line.Time()
+	pass := s.ring.Append(nil, &token.Token{
+		Kind: token.Pass, Room: s.rooms[0].id, ID: 7, Place: now, Issued: now, Called: now, Until: now.Add(10 * time.Minute),
+	})
+	others := make([]string, 60)
+	for i := range others {
+		others[i] = fmt.Sprintf("Cookie: sluice-room%d=x\r\nCookie: a%d=b\r\n", i, i)
+	}
+	for name, lines := range map[string]string{
+		"the first":                "Cookie: sluice-drop=" + string(pass) + "\r\n" + strings.Repeat("Cookie: a=b\r\n", 120),
+		"the last":                 strings.Repeat("Cookie: a=b\r\n", 120) + "Cookie: sluice-drop=" + string(pass) + "\r\n",
+		"the last of many of ours": strings.Join(others, "") + "Cookie: sluice-drop=" + string(pass) + "\r\n",
+	} {
+		if r := g.do(t, "GET /drop HTTP/1.1\r\nHost: shop.example\r\n"+lines+"\r\n"); r.StatusCode() != 502 { // the origin answers nobody
+			t.Errorf("%s: %d, want the pass to count", name, r.StatusCode())
+		}
+	}
+	if r := g.do(t, "GET /drop HTTP/1.1\r\nHost: shop.example\r\n"+others[0]+"\r\n"); r.StatusCode() != 429 {
+		t.Errorf("without a pass: %d", r.StatusCode())
 	}
 }

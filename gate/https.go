@@ -126,10 +126,13 @@ func bareHost(b []byte) string {
 	return string(bytes.ToLower(bytes.TrimSuffix(b, []byte("."))))
 }
 
+// isStrict tells whether the answer says that the site is used by https only.
+func (x *exchange) isStrict() bool { return x.site.https.strict != "" && x.https }
+
 // beStrict tells the browser of a visitor who came by https to do so from now on. What
 // the origin says about it makes way for what the operator says.
 func (x *exchange) beStrict() {
-	if x.site.https.strict != "" && x.https {
+	if x.isStrict() {
 		x.scratch = proxy.ReplaceLine(x.ctx, x.site.https.strict, x.scratch)
 	}
 }

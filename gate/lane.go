@@ -190,6 +190,12 @@ func (s *Server) answerInLane(c *laneConn, read []byte) (taken bool, err error) 
 	if x.site.byAddr != nil || !x.readPoll(rest) {
 		return false, nil
 	}
+	if s.gate.certs != nil || x.site.https.strict != "" {
+		x.https = x.usesHTTPS(remoteAddr(c.RemoteAddr()))
+		if !x.https && x.site.https.redirect != 0 && s.gate.certs != nil {
+			return false, nil // it is sent on to https
+		}
+	}
 	x.started = time.Now()
 	x.takeInHand()
 	if !x.hand.isTicket() {
@@ -198,8 +204,7 @@ func (s *Server) answerInLane(c *laneConn, read []byte) (taken bool, err error) 
 	a := x.poll()
 	x.outcome = outcomeOf(&a)
 	if x.hand.give {
-		remote := remoteAddr(c.RemoteAddr())
-		x.https = x.site.secure || x.site.trust.HTTPS(remote, x.fields.forwardedProto, c.overTLS)
+		x.https = x.usesHTTPS(remoteAddr(c.RemoteAddr()))
 	}
 	x.writePoll(&a, c.state.Load() == laneClosing)
 	now := time.Now()
@@ -240,6 +245,9 @@ func (x *exchange) writePoll(a *queue.Answer, last bool) {
 
 	b := append(x.out[:0], "HTTP/1.1 200 OK\r\nDate: "...)
 	b = append(b, httpDate(x.started)...)
+	if x.isStrict() {
+		b = append(append(b, "\r\n"...), x.site.https.strict...)
+	}
 	b = append(b, "\r\nContent-Type: application/json\r\nContent-Length: "...)
 	b = strconv.AppendInt(b, int64(len(body)), 10)
 	b = append(b, "\r\nSluice-State: "...)

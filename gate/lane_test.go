@@ -126,6 +126,50 @@ func (g testGate) isAnsweredAlike(t *testing.T, raw []byte, answer *bytes.Buffer
 	}
 }
 
+// anyName are certificates for every host.
+type anyName struct{}
+
+func (anyName) Covers(string) bool                        { return true }
+func (anyName) Challenge(_, _ string) (int, []byte, bool) { return 0, nil, false }
+
+func TestAPollThatIsToBeMadeByHTTPSIsSentOnByTheServer(t *testing.T) {
+	g := openTestGate(t, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+	poll := pollOf(g.join(t))
+	g.waitForLadder(t, 1)
+	g.certs = anyName{}
+	s := NewServer(g.Gate, door.Limits{Conns: 10})
+	site := g.site.Load()
+	plain := func(overTLS bool) (handed int, answer *bytes.Buffer) {
+		c, inner := g.between(s, poll)
+		c.overTLS = overTLS
+		n, err := c.Read(make([]byte, 4096))
+		if err != nil && err != io.EOF {
+			t.Fatal(err)
+		}
+		return n, &inner.written
+	}
+	if n, answer := plain(false); n > 0 || answer.Len() == 0 {
+		t.Error("the lane left a poll to the server where nobody is sent on")
+	}
+	site.https.redirect = 308
+	if n, answer := plain(false); n != len(poll) || answer.Len() > 0 {
+		t.Errorf("the lane answered %q, and the server redirects", answer)
+	}
+	if r := g.do(t, poll); r.StatusCode() != 308 {
+		t.Errorf("the server answered %d", r.StatusCode())
+	}
+	if n, answer := plain(true); n > 0 || !strings.HasPrefix(answer.String(), "HTTP/1.1 200 OK\r\n") {
+		t.Errorf("a poll by TLS is answered %q", answer)
+	}
+	site.https.strict = "Strict-Transport-Security: max-age=60"
+	if _, answer := plain(true); !strings.Contains(answer.String(), "\r\nStrict-Transport-Security: max-age=60\r\n") {
+		t.Errorf("without what keeps browsers at https: %s", answer)
+	}
+	site.secure = true // so that the server, which is given no connection here, sees https too
+	_, answer := plain(true)
+	g.isAnsweredAlike(t, []byte(poll), answer)
+}
+
 func TestALaneAnswersEveryPollOfAConnection(t *testing.T) {
 	g := openTestGate(t, func(s *queue.Settings) { s.Mode = queue.ModeHold })
 	poll := pollOf(g.join(t))

@@ -178,7 +178,7 @@ func withReserved(rooms []route.Room) []route.Room {
 func newRoom(c *config.Room) (*room, error) {
 	r := &room{
 		name: c.Name, id: token.RoomID(c.Name), settings: c.Settings,
-		cookie: []byte("sluice-" + c.Name), cookieDomain: c.CookieDomain,
+		cookie: append(cookiePrefix[:len(cookiePrefix):len(cookiePrefix)], c.Name...), cookieDomain: c.CookieDomain,
 		entry: c.Page.Entry, status: c.Page.Status,
 	}
 	var err error
