@@ -129,6 +129,7 @@ func (g *Gate) decide(x *exchange) {
 	index, verdict := x.findRoom()
 	switch verdict {
 	case route.Refused:
+		x.why = x.ambiguity()
 		x.refuse(fasthttp.StatusBadRequest) // nobody can tell which room it means
 		return
 	case route.Ungated, route.Excepted:
@@ -139,7 +140,8 @@ func (g *Gate) decide(x *exchange) {
 		return
 	}
 	if index == len(x.site.rooms) {
-		x.refuse(fasthttp.StatusBadRequest) // the gate's own path, spelled so as to reach the shop
+		x.why = "the path is one of the gate's own in some spelling"
+		x.refuse(fasthttp.StatusBadRequest) // and would reach the shop
 		return
 	}
 	x.room = x.site.rooms[index]

@@ -38,6 +38,18 @@ func (x *exchange) findRoom() (int, route.Verdict) {
 	return told, toldVerdict
 }
 
+// ambiguity is why nobody can tell the room of a request.
+func (x *exchange) ambiguity() string {
+	if x.namesTwoHosts() {
+		_, one := x.findRoomAt(x.host)
+		_, two := x.findRoomAt(x.fields.forwardedHost)
+		if one != route.Refused && two != route.Refused {
+			return "Host and X-Forwarded-Host name hosts with a room each"
+		}
+	}
+	return route.Why(x.target)
+}
+
 // findRoomAt looks at one host. An exception by method holds only where the shop
 // takes the request for the method that it has: frameworks obey
 // X-HTTP-Method-Override and its like, and _method in the query.
