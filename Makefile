@@ -71,6 +71,12 @@ peers: ## what a request costs here, beside nginx, HAProxy and bare fasthttp; ne
 costs: ## what a line costs its store, from a thousand to five million waiting
 	go run ./queue/queuetest/cost --check
 
+.PHONY: alerts
+alerts: ## the tests of the alerts in deploy/prometheus, by promtool (of Debian's prometheus); make test leaves them out
+	@command -v promtool >/dev/null || { echo 'promtool is not here, so the alerts were not tested: it comes with Debian'"'"'s package prometheus'; exit 1; }
+	promtool check rules deploy/prometheus/rules.yml
+	cd deploy/prometheus && promtool test rules rules_test.yml
+
 .PHONY: pgo
 pgo: ## the profile that guides the compiler, anew, from gates in a rehearsed sale
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
