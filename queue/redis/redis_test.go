@@ -41,12 +41,9 @@ func inMiniredis(t testing.TB) queuetest.Harness {
 		server.SetTime(now)
 	}
 	prefix := prefix()
-	store, err := redis.Open("redis://" + server.Addr() + "/0?prefix=" + prefix)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := client.NewClient(&client.Options{Addr: server.Addr()})
-	t.Cleanup(func() { _ = c.Close() })
+	// It runs scripts in Go: thousands of marks take it seconds on a busy machine.
+	c := client.NewClient(&client.Options{Addr: server.Addr(), MaxRetries: -1, ReadTimeout: time.Minute, ContextTimeoutEnabled: true})
+	store := redis.New(c, redis.Options{Prefix: prefix})
 	drop := dropper(t, c, prefix)
 	return queuetest.Harness{Store: closed(t, store), Advance: move, Jump: move, Wipe: func(room string) { drop(room, "*") }, Drop: drop}
 }
