@@ -26,6 +26,7 @@ import (
 // process is a gate with its listeners, from start to stop.
 type process struct {
 	log     *slog.Logger
+	files   door.Files                     // as they were shared at the start
 	load    func() (*config.Config, error) // for reloads; nil: there are none
 	metrics *metrics.Metrics
 	store   queue.Store
@@ -50,6 +51,7 @@ func newProcess(c *config.Config, log *slog.Logger, load func() (*config.Config,
 	if err != nil {
 		return nil, err
 	}
+	p.files = files
 	if p.store, err = openStore(c.Store); err != nil {
 		return nil, exitError{exitUsage, err}
 	}
@@ -95,7 +97,21 @@ func shareFiles(c *config.Config) (door.Files, error) {
 	if err != nil {
 		return door.Files{}, err
 	}
-	return door.Share(limit, c.Visitors.MaxConns, c.Origin.MaxConns*len(c.Origin.URLs), c.Origin.Tunnels.Max)
+	return door.Share(limit, c.Visitors.MaxConns, originFiles(c), c.Origin.Tunnels.Max)
+}
+
+func originFiles(c *config.Config) int { return c.Origin.MaxConns * len(c.Origin.URLs) }
+
+// tellMissingFiles warns when a reload has added origins whose connections visitors
+// were promised at the start.
+func (p *process) tellMissingFiles(c *config.Config) {
+	f := p.files
+	f.Origin = originFiles(c)
+	if missing := f.Missing(); missing > 0 {
+		p.log.Warn("a full house would need more open files than there are, for the origin got more servers",
+			"limit", f.Limit, "missing", missing, "visitors", f.Visitor, "origin", f.Origin, "origin_before", p.files.Origin, "tunnels", f.Tunnels,
+			"hint", "a restart gives visitors fewer; or raise the limit (LimitNOFILE, ulimit -Hn), or lower origin.max_conns, and restart")
+	}
 }
 
 // tellFiles writes what the process may have open, and for whom.

@@ -134,6 +134,7 @@ func (p *process) reload(context.Context) error {
 	p.setAdmin(c)
 	p.log.Info("the configuration was reloaded")
 	p.tellWarnings(c)
+	p.tellMissingFiles(c)
 	p.tellRooms(c)
 	return nil
 }
@@ -149,10 +150,18 @@ func (p *process) apply(c *config.Config) error {
 	if what := needsRestart(p.config, c); what != "" {
 		return fmt.Errorf("%s changed, which takes a restart", what)
 	}
-	if err := p.certs.Set(certificates(c)); err != nil {
+	if _, err := shareFiles(c); err != nil {
+		return err // nor would it start
+	}
+	show, err := p.certs.Prepare(certificates(c))
+	if err != nil {
 		return err
 	}
-	return p.gate.Apply(c)
+	if err := p.gate.Apply(c); err != nil {
+		return err
+	}
+	show()
+	return nil
 }
 
 // needsRestart names what a running process cannot change.
@@ -164,6 +173,12 @@ func needsRestart(old, c *config.Config) string {
 		return "admin.listen"
 	case old.Limits.Header != c.Limits.Header:
 		return "limits.header"
+	case old.Visitors.MaxConns != c.Visitors.MaxConns:
+		return "visitors.max_conns"
+	case old.Visitors.Reserve != c.Visitors.Reserve:
+		return "visitors.reserve"
+	case old.Visitors.HeaderTimeout != c.Visitors.HeaderTimeout:
+		return "visitors.header_timeout"
 	case old.ProxyProtocol != c.ProxyProtocol:
 		return "proxy_protocol"
 	case old.Store != c.Store:

@@ -73,8 +73,16 @@ var suites = []uint16{
 
 // Set puts a configuration in force. On an error everything stays as it was.
 func (k *Keeper) Set(c Config) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	show, err := k.Prepare(c)
+	if err == nil {
+		show()
+	}
+	return err
+}
+
+// Prepare reads what a configuration names, and returns what puts it in force. Until
+// that is called everything stays as it was; one is called before the next is prepared.
+func (k *Keeper) Prepare(c Config) (show func(), err error) {
 	var files []loaded
 	for _, f := range c.Files {
 		l := loaded{Files: f}
@@ -84,18 +92,28 @@ func (k *Keeper) Set(c Config) error {
 			l.cert, err = f.parse(p)
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		files = append(files, l)
 	}
-	if old := k.acme.Load(); old == nil || !old.is(c.ACME) {
-		next, err := newAuthority(c.ACME, k.log)
-		if err != nil {
-			return err
-		}
-		k.acme.Store(next)
+	old := k.acme.Load()
+	if old != nil && old.is(c.ACME) {
+		return func() { k.set(c, files, old) }, nil
+	}
+	next, err := newAuthority(c.ACME, k.log)
+	if err != nil {
+		return nil, err
+	}
+	return func() { k.set(c, files, next) }, nil
+}
+
+func (k *Keeper) set(c Config, files []loaded, acme *authority) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if old := k.acme.Load(); old != acme {
+		k.acme.Store(acme)
 		old.retire()
-		k.got = next.cached()
+		k.got = acme.cached()
 	}
 	if old := k.conf.Load(); old == nil || k.config.MinVersion != c.MinVersion || (len(k.config.ACME.Hosts) > 0) != (len(c.ACME.Hosts) > 0) {
 		k.conf.Store(k.tlsConfig(c))
@@ -106,7 +124,6 @@ func (k *Keeper) Set(c Config) error {
 	case k.changed <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 func (k *Keeper) tlsConfig(c Config) *tls.Config {

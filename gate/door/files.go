@@ -57,5 +57,10 @@ func Share(limit, conns, origin, tunnels int) (Files, error) {
 	return f, nil
 }
 
+// Missing is how many files more than the limit are promised.
+func (f Files) Missing() int {
+	return max(f.Visitor+f.Origin+f.Tunnels+otherFiles-f.Limit, 0)
+}
+
 // IsLow tells whether a crowd of usual size will fill the connections.
 func (f Files) IsLow() bool { return f.Visitor < fewConns }
