@@ -223,6 +223,13 @@ func (x *exchange) refuse(status int) {
 	x.ctx.SetConnectionClose()
 }
 
+// refuseTrace answers who asks to see the request as the shop gets it.
+func (x *exchange) refuseTrace() {
+	x.outcome = metrics.Refuse
+	x.say(fasthttp.StatusMethodNotAllowed, page.BadRequest, "TRACE is not answered here")
+	x.ctx.Response.Header.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+}
+
 // refuseHost answers a request for a site that is not here.
 func (x *exchange) refuseHost() {
 	x.outcome = metrics.Refuse

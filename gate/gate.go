@@ -111,6 +111,10 @@ func (g *Gate) decide(x *exchange) {
 		return
 	}
 	x.read()
+	if string(x.method) == "TRACE" {
+		x.refuseTrace() // it would show what is added for the shop alone
+		return
+	}
 	if status := x.overLimits(); status != 0 {
 		x.refuse(status)
 		return

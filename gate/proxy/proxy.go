@@ -409,7 +409,7 @@ func (x *exchange) failure(err error) error {
 // repeatable are the methods that may be sent twice (RFC 9110, 9.2.2).
 func repeatable(method []byte) bool {
 	switch string(method) {
-	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+	case "GET", "HEAD", "OPTIONS", "PUT", "DELETE":
 		return true
 	}
 	return false
