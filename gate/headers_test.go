@@ -245,6 +245,22 @@ func TestTheGateIsNamedAndTracesBeginUnlessTheConfigurationSaysOtherwise(t *test
 	}
 }
 
+func TestAnAnswerThatCameWithoutADateLeavesWithOne(t *testing.T) {
+	f := openFront(t, "")
+	r, body := f.ask(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	if at, err := http.ParseTime(r.Header.Get("Date")); err != nil || time.Since(at) > time.Minute || body != "ok" {
+		t.Errorf("Date %q, %v, body %q", r.Header.Get("Date"), err, body)
+	}
+	const then = "Tue, 15 Nov 1994 08:12:31 GMT"
+	old := openFrontOf(t, "url: "+listener(t, func(c net.Conn, r *bufio.Reader) {
+		_, _ = http.ReadRequest(r)
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\ndate: "+then+"\r\nContent-Length: 0\r\n\r\n")
+	}))
+	if r, _ := old.ask(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); len(r.Header["Date"]) != 1 || r.Header.Get("Date") != then {
+		t.Errorf("the shop's own became %q", r.Header["Date"])
+	}
+}
+
 func TestWhatFailsIsLoggedUnderTheNameThatVisitorAndShopWereTold(t *testing.T) {
 	f := openFront(t, "")
 	r, _ := f.ask(t, "GET /break HTTP/1.1\r\nHost: a\r\n\r\n")

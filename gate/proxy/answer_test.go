@@ -172,11 +172,32 @@ func TestASilentOriginIsGivenUp(t *testing.T) {
 	})
 	t.Run("that takes no body", func(t *testing.T) {
 		done := make(chan bool)
-		g := start(t, func(_ int, c *peerConn) { <-done }, func(c *Config) { c.ClientTimeout = 50 * time.Millisecond })
+		g := start(t, func(_ int, c *peerConn) { <-done }, func(c *Config) { c.HeaderTimeout, c.IdleTimeout = 10*time.Millisecond, 50*time.Millisecond })
 		defer close(done)
 		c := g.dial()
 		go io.Copy(c.Conn, io.MultiReader(strings.NewReader("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n"), zeros{}))
-		g.wantErr(ErrTimeout)
+		if err := wait(t, g.errs, "an end"); !errors.Is(err, ErrTimeout) || !strings.Contains(err.Error(), "took nothing of the body for 50ms") {
+			t.Errorf("given up with %v", err)
+		}
+	})
+	t.Run("but not one that takes it late", func(t *testing.T) {
+		late := make(chan struct{})
+		g := start(t, func(_ int, c *peerConn) {
+			<-late
+			c.head()
+			c.next(64 << 20)
+			c.send(ok)
+		}, func(c *Config) { c.ClientTimeout = 500 * time.Millisecond })
+		c := g.dial()
+		go io.Copy(c.Conn, io.MultiReader(strings.NewReader("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 67108864\r\n\r\n"), io.LimitReader(zeros{}, 64<<20)))
+		select {
+		case err := <-g.errs:
+			t.Errorf("given up with %v", err)
+		case <-time.After(time.Second):
+		}
+		close(late)
+		g.wantErr(nil)
+		c.wantNext(ok)
 	})
 	t.Run("in mid-body", func(t *testing.T) {
 		g := start(t, func(_ int, c *peerConn) {

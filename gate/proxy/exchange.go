@@ -264,6 +264,7 @@ func (x *exchange) keep(ctx *fasthttp.RequestCtx, b []byte, n *answer, a *Answer
 	a.Cacheable = cache.shared(ctx)
 	guard := x.room && cache.guarded(ctx)
 	out := append(x.out[:0], b[n.reason:n.reasonEnd]...)
+	dated := false
 	for i := range x.fields {
 		f := &x.fields[i]
 		switch f.kind {
@@ -301,10 +302,14 @@ func (x *exchange) keep(ctx *fasthttp.RequestCtx, b []byte, n *answer, a *Answer
 				continue
 			}
 		}
+		dated = dated || f.kind == date
 		out = append(out, "\r\n"...)
 		out = append(out, b[f.name:f.colon]...)
 		out = append(out, ": "...)
 		out = append(out, b[f.value:f.end]...)
+	}
+	if !dated && n.status >= 200 && x.p.c.Date != nil {
+		out = append(append(out, "\r\nDate: "...), x.p.c.Date(time.Now())...)
 	}
 	if guard {
 		a.Cacheable = false
@@ -742,9 +747,8 @@ func (x *exchange) fromNow(look time.Duration) time.Time {
 
 func (x *exchange) copyUp(src io.Reader, n int) (err error, source bool) {
 	u := &x.up
-	idle := x.p.c.ClientTimeout
 	max := x.maxBody
-	wait := pace{pause: idle, rate: x.p.c.MinRate}
+	wait := pace{pause: x.p.c.ClientTimeout, rate: x.p.c.MinRate}
 	if d := x.p.c.BodyTimeout; d > 0 {
 		wait.until = time.Now().Add(d)
 	}
@@ -793,7 +797,7 @@ func (x *exchange) copyUp(src io.Reader, n int) (err error, source bool) {
 			out = append(chunk(u.buf, got, end && behind == nil), behind...)
 		}
 		if len(out) > 0 {
-			u.conn.writeWithin(read, idle)
+			u.conn.writeWithin(read, x.p.c.takeTimeout())
 			if u.stopped.Load() {
 				return errStopped, true
 			}

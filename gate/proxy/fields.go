@@ -36,6 +36,7 @@ const (
 	cacheControl
 	targeted // CDN-Cache-Control and its like
 	contentType
+	date
 )
 
 // field is one line of a header: offsets into the header's bytes.
@@ -238,6 +239,10 @@ func kindOf(name []byte) kind {
 			if like(name, "cf-connecting-ipv6") {
 				return forwarded
 			}
+		}
+	case 'd':
+		if is(name, "date") {
+			return date
 		}
 	case 'e':
 		if is(name, "expect") {

@@ -18,7 +18,7 @@ import (
 type Config struct {
 	Origin        origin.Config
 	HeaderTimeout time.Duration // 30s from the request's end to the answer's header
-	IdleTimeout   time.Duration // 5m without a byte from the origin in mid-body; no limit in total
+	IdleTimeout   time.Duration // 5m without a byte from the origin in mid-answer; no limit in total. The longer of the two is for it to take a piece of a body
 	ClientTimeout time.Duration // 30s in which a visitor has to send or take some bytes
 	TunnelTimeout time.Duration // 1h without a byte in either direction
 	Host          string        // what the origin gets as Host; "": what the visitor sent, or else its own name
@@ -26,12 +26,18 @@ type Config struct {
 	BodyTimeout   time.Duration // for a whole request body; 0 is no limit
 	MinRate       int           // bytes of a body a second, either way, after ClientTimeout; 0 is any
 
+	// Date, when set, writes an instant as HTTP does: answers that came without a Date
+	// leave with one (RFC 9110, 6.6.1).
+	Date func(time.Time) []byte
 	// Tunnel, when set, is told of every tunnel that begins, 1, and that ends, -1.
 	Tunnel func(int)
 	// Failed, when set, is told what broke after Forward had returned: an answer
 	// in mid-body, a tunnel. It is called from several goroutines.
 	Failed func(error)
 }
+
+// takeTimeout is how long the origin may leave a piece of a body untaken.
+func (c *Config) takeTimeout() time.Duration { return max(c.HeaderTimeout, c.IdleTimeout) }
 
 // Answer is what the gate needs to know about the origin's answer.
 type Answer struct {
@@ -382,6 +388,9 @@ func (x *exchange) attempt(body io.Reader, length int, head bool, now time.Time)
 				return nil, a, some, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, x.maxBody)
 			}
 			return nil, a, some, fmt.Errorf("%w: %w", ErrClientBody, u.err)
+		}
+		if u := &x.up; !u.source && isTimeout(u.err) {
+			return nil, a, some, fmt.Errorf("%w: %s: took nothing of the body for %v", ErrTimeout, c.link.Server(), x.p.c.takeTimeout())
 		}
 	}
 	if silent && body == nil && !errors.Is(err, ErrClient) {

@@ -298,7 +298,7 @@ func (t *tunnel) copy(dst, src net.Conn, from io.Reader, f *frames) {
 				f.feed(buf[:n])
 			}
 			t.last.Store(now.UnixNano())
-			dst.SetWriteDeadline(now.Add(t.p.c.ClientTimeout))
+			dst.SetWriteDeadline(now.Add(idle))
 			if t.hung.Load() {
 				break
 			}

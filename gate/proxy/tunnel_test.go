@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -241,6 +242,25 @@ func TestATunnelIsMadeThoughTheServerWantsToClose(t *testing.T) {
 	g := start(t, echo)
 	g.server.DisableKeepalive = true // as CloseOnShutdown does at the end
 	g.tunnel()
+}
+
+func TestAPeerOfATunnelMayPauseForAsLongAsItMayBeSilent(t *testing.T) {
+	const size = 32 << 20
+	g := start(t, func(_ int, c *peerConn) {
+		c.head()
+		c.send(switching)
+		c.send(strings.Repeat("x", size))
+		c.rest()
+	}, func(c *Config) { c.ClientTimeout = 50 * time.Millisecond })
+	c := g.dial()
+	c.send(handshake)
+	c.wantNext(switching)
+	time.Sleep(300 * time.Millisecond) // that it reads nothing for a while is what is tested
+	if n, err := io.CopyN(io.Discard, c.br, size); err != nil {
+		t.Errorf("hung up after %d bytes: %v", n, err)
+	}
+	c.Close()
+	waitTunnels(g, 0)
 }
 
 func TestAnEndOfOneSideEndsTheOther(t *testing.T) {
