@@ -83,7 +83,11 @@ func (l laneListener) Accept() (net.Conn, error) {
 // strict makes a connection that hands out requests as a whole; the door is told, and
 // the deadline moved, when the first byte of one has come.
 func (l laneListener) strict(conn net.Conn, through *door.Conn) net.Conn {
-	return proxy.Strict(conn, func() {
+	return proxy.Strict(conn, func(first bool) {
+		if first { // whose time began as the connection came
+			through.Came()
+			return
+		}
 		through.Reading()
 		_ = conn.SetReadDeadline(time.Now().Add(l.server.http.ReadTimeout))
 	})

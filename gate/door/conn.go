@@ -31,9 +31,10 @@ type Conn struct {
 
 	doing atomic.Uint64 // state, and the tick of the clock since when
 	ended atomic.Bool
-	begun bool // the server's own
-	asked bool // likewise: whether it is favoured was decided
-	paid  bool // likewise: it was put on an address's account
+	came  atomic.Bool // a byte of the first request did
+	begun bool        // the server's own
+	asked bool        // likewise: whether it is favoured was decided
+	paid  bool        // likewise: it was put on an address's account
 
 	// Guarded by door.mu.
 	at         int // in door.conns
@@ -74,6 +75,13 @@ func (k *Conn) load() (s state, since int64) {
 func (k *Conn) Reading() {
 	if k != nil && k.begun {
 		k.set(reading)
+	}
+}
+
+// Came says that a byte of the first request has come: a stop waits for the rest.
+func (k *Conn) Came() {
+	if k != nil {
+		k.came.Store(true)
 	}
 }
 

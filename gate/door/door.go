@@ -348,14 +348,14 @@ func (d *Door) longestIdle(n int, now, atLeast int64, favoured bool) []*Conn {
 	return out
 }
 
-// EndFresh ends connections on which nothing whole has come for so long. Browsers open
+// EndFresh ends connections on which nothing has come for so long. Browsers open
 // some before they need them.
 func (d *Door) EndFresh(age time.Duration) {
 	now := d.clock.Load()
 	var out []*Conn
 	d.mu.Lock()
 	for k := d.first; k != nil; k = k.next {
-		if _, since := k.load(); now-since > int64(age/tick) {
+		if _, since := k.load(); now-since > int64(age/tick) && !k.came.Load() {
 			out = append(out, k)
 		}
 	}

@@ -21,16 +21,17 @@ import (
 
 // Strict makes a visitor's connection strict. The server has to find it in the
 // connection it is given, by NetConn where something else wraps it. It learns of a
-// header only once that is whole; so begun, where it is not nil, is called when one
-// that is not has begun, on a connection that was used before: to move the deadline.
-func Strict(nc net.Conn, begun func()) net.Conn {
+// header only once that is whole, and of a request with a short body even later; so begun,
+// where it is not nil, is called when the first request has begun, and when a later one
+// has whose header is not whole: to move the deadline.
+func Strict(nc net.Conn, begun func(first bool)) net.Conn {
 	return &strictConn{Conn: nc, begun: begun}
 }
 
 // strictConn is a visitor's connection. One goroutine at a time reads from it.
 type strictConn struct {
 	net.Conn
-	begun func()
+	begun func(first bool)
 
 	phase    phase
 	again    bool // a request came before
@@ -133,6 +134,10 @@ func (v *strictConn) readHead(p []byte) (n int, err error) {
 			blank = true
 			n = copy(p, p[2:n])
 		}
+		if n > 0 && !v.again && !told && v.begun != nil {
+			told = true
+			v.begun(true)
+		}
 		if n > 0 && p[0] != '\r' {
 			done, refused := v.head.read(p[:n])
 			switch {
@@ -149,7 +154,7 @@ func (v *strictConn) readHead(p []byte) (n int, err error) {
 				return n, nil
 			case v.again && !told && v.begun != nil:
 				told = true
-				v.begun()
+				v.begun(false)
 			}
 		}
 		if err != nil {
