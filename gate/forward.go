@@ -169,13 +169,19 @@ func (x *exchange) originFailed(err error) {
 	case errors.Is(err, proxy.ErrBusy):
 		status = fasthttp.StatusServiceUnavailable
 		why, x.unsent = "the origin has as many requests as it may have, and this one was not sent", true
+	case errors.Is(err, proxy.ErrUnreadable):
+		why = proxy.ErrUnreadable.Error()
 	case errors.Is(err, proxy.ErrTimeout):
 		status, why = fasthttp.StatusGatewayTimeout, "the origin did not answer in time"
 	}
 	x.outcome = metrics.Error
 	x.gate.metrics.OriginError(proxy.Kind(err))
-	if errors.Is(err, proxy.ErrBusy) || !x.site.proxy.Ails() { // otherwise that was told
-		x.gate.failures.warn(x.gate.log, "the origin did not answer", "kind", proxy.Kind(err), "error", err, "request_id", string(x.requestID()))
+	said := "the origin did not answer"
+	if errors.Is(err, proxy.ErrUnreadable) {
+		said = why
+	}
+	if errors.Is(err, proxy.ErrBusy) || errors.Is(err, proxy.ErrUnreadable) || !x.site.proxy.Ails() { // otherwise that was told
+		x.gate.failures.warn(x.gate.log, said, "kind", proxy.Kind(err), "error", err, "request_id", string(x.requestID()))
 	}
 	x.retryAfter(tryAgain())
 	x.say(status, page.Unavailable, why+"; what you hold stays good")

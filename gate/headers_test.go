@@ -245,6 +245,20 @@ func TestTheGateIsNamedAndTracesBeginUnlessTheConfigurationSaysOtherwise(t *test
 	}
 }
 
+func TestAnAnswerThatCannotBeReadIsSaidToBeSo(t *testing.T) {
+	f := openFrontOf(t, "failures: {count: 1}, url: "+listener(t, func(c net.Conn, r *bufio.Reader) {
+		_, _ = http.ReadRequest(r)
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nX Y: 1\r\nContent-Length: 0\r\n\r\n")
+	}))
+	r, body := f.ask(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	if r.StatusCode != 502 || !strings.Contains(body, "the origin's answer cannot be read") {
+		t.Errorf("%d, %s", r.StatusCode, body)
+	}
+	if log := f.logged(); !strings.Contains(log, `msg="the origin's answer cannot be read"`) || !strings.Contains(log, "name with a character") || strings.Contains(log, "left alone") {
+		t.Errorf("the log says\n%s", log)
+	}
+}
+
 func TestAnAnswerThatCameWithoutADateLeavesWithOne(t *testing.T) {
 	f := openFront(t, "")
 	r, body := f.ask(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -319,11 +319,17 @@ func TestAnAnswerThatMakesNoSenseIsBroken(t *testing.T) {
 				if got, _ := c.rest(); got != "" {
 					t.Errorf("the connection was used again: %q", got)
 				}
-			})
+			}, func(c *Config) { c.Origin.Failures.Count = 1 })
 			c := g.dial()
 			c.send(get)
 			c.wantNext("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\nbroken")
-			g.wantErr(ErrBroken)
+			came := name != "no header" && name != "half a header"
+			if err := wait(t, g.errs, "an end"); !errors.Is(err, ErrBroken) || errors.Is(err, ErrUnreadable) != came {
+				t.Errorf("Forward returned %v", err)
+			}
+			if out := g.proxy.Ails(); out == came {
+				t.Errorf("the server is blamed: %v, and an answer came: %v", out, came)
+			}
 			c.send(get)
 			c.wantNext(ok)
 		})

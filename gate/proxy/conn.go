@@ -112,7 +112,7 @@ func (c *conn) head() (b []byte, got bool, err error) {
 		seen = max(0, c.w-c.r-3)
 		if c.w == len(c.buf) && c.r == 0 {
 			if len(c.buf) >= maxHead {
-				return nil, true, fmt.Errorf("header longer than %d bytes", maxHead)
+				return nil, true, fmt.Errorf("%w: header longer than %d bytes", ErrUnreadable, maxHead)
 			}
 			c.enlarge()
 		}

@@ -35,6 +35,9 @@ var (
 	ErrTimeout = errors.New("proxy: origin timed out")
 	// ErrBroken: the origin died before its header was whole, or sent nonsense: 502.
 	ErrBroken = errors.New("proxy: origin broke off")
+	// ErrUnreadable goes with ErrBroken: an answer came, and it was nonsense. That
+	// speaks of the page rather than of the server, which is not blamed.
+	ErrUnreadable = errors.New("the origin's answer cannot be read")
 	// ErrClient: the visitor went away, or stopped reading in mid-answer: nothing,
 	// then close. Config.Failed sees it, too.
 	ErrClient = errors.New("proxy: visitor went away")

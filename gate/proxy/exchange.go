@@ -146,12 +146,12 @@ func (x *exchange) readAnswer(head, upgraded bool) (b []byte, a answer, silent b
 		}
 		a, err = x.parse(b, head)
 		if err != nil {
-			return nil, a, false, err
+			return nil, a, false, unreadable(err)
 		}
 		switch {
 		case a.status == 101:
 			if !upgraded || !a.websocket || !a.opt.upgrade {
-				return nil, a, false, errSwitch
+				return nil, a, false, unreadable(errSwitch)
 			}
 			return b, a, false, nil
 		case a.status >= 200:
@@ -159,10 +159,12 @@ func (x *exchange) readAnswer(head, upgraded bool) (b []byte, a answer, silent b
 		case a.status == 100 && x.asks:
 			return nil, a, false, errContinue
 		case interim == 16:
-			return nil, a, false, errInterim
+			return nil, a, false, unreadable(errInterim)
 		}
 	}
 }
+
+func unreadable(why error) error { return fmt.Errorf("%w: %w", ErrUnreadable, why) }
 
 // waitUntil gives the origin time for its answer, by looks at the visitor.
 func (x *exchange) waitUntil(now time.Time, limit time.Duration) {

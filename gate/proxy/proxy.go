@@ -399,8 +399,11 @@ func (x *exchange) attempt(body io.Reader, length int, head bool, now time.Time)
 	return nil, a, left, x.failure(err)
 }
 
-// isOrigins tells whether a failure is the server's and not the visitor's.
-func isOrigins(err error) bool { return errors.Is(err, ErrTimeout) || errors.Is(err, ErrBroken) }
+// isOrigins tells whether a failure is the server's: neither the visitor's, nor that of a
+// page which every server would give alike.
+func isOrigins(err error) bool {
+	return (errors.Is(err, ErrTimeout) || errors.Is(err, ErrBroken)) && !errors.Is(err, ErrUnreadable)
+}
 
 func (x *exchange) failure(err error) error {
 	if errors.Is(err, ErrClient) {

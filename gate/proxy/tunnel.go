@@ -233,7 +233,9 @@ func (x *exchange) forwardUpgrade(ctx *fasthttp.RequestCtx, r *Request, a *Answe
 
 func (x *exchange) handshakeFailed(err error) error {
 	err = x.failure(err)
-	x.c.link.Failed(err)
+	if isOrigins(err) {
+		x.c.link.Failed(err)
+	}
 	return err
 }
 
