@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,12 +20,12 @@ import (
 
 // Gate answers visitors. Its handler is Handle; Run keeps its rooms going.
 type Gate struct {
-	store      queue.Store
-	metrics    *metrics.Metrics
-	log        *slog.Logger
-	maxHeld    int
-	maxTunnels int
-	certs      Certificates // nil: there are none
+	store   queue.Store
+	metrics *metrics.Metrics
+	log     *slog.Logger
+	maxHeld int
+	tunnels *proxy.Tunnels
+	certs   Certificates // nil: there are none
 
 	site     atomic.Pointer[site] // what the configuration says, swapped as a whole
 	ready    atomic.Bool
@@ -34,6 +35,11 @@ type Gate struct {
 	rooms map[string]*room
 	ctx   context.Context // of Run; nil before
 	lines sync.WaitGroup
+
+	replaced []*site        // by reloads, with requests or tunnels under way
+	retiring sync.WaitGroup // they are
+	stop     chan struct{}  // closed with closed
+	closed   bool           // by Close
 }
 
 // Options are what a gate works with beside its configuration.
@@ -55,7 +61,7 @@ func New(c *config.Config, o Options) (*Gate, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gate{store: o.Store, metrics: o.Metrics, log: o.Log, maxHeld: o.MaxHeld, maxTunnels: o.MaxTunnels, certs: o.Certs, rooms: make(map[string]*room)}
+	g := &Gate{store: o.Store, metrics: o.Metrics, log: o.Log, maxHeld: o.MaxHeld, tunnels: proxy.NewTunnels(o.MaxTunnels), certs: o.Certs, rooms: make(map[string]*room), stop: make(chan struct{})}
 	if err := g.Apply(c); err != nil {
 		return nil, err
 	}
@@ -196,6 +202,9 @@ func (x *exchange) askTurn(join bool) queue.Answer {
 func (g *Gate) Apply(c *config.Config) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.closed {
+		return errNotReady
+	}
 	old := g.site.Load()
 	s, err := g.newSite(c)
 	if err != nil {
@@ -223,7 +232,8 @@ func (g *Gate) Apply(c *config.Config) error {
 	g.rooms = kept
 	g.site.Store(s)
 	if old != nil && old.proxy != s.proxy {
-		go old.close(c.Shutdown.Timeout)
+		g.replaced = append(g.replaced, old)
+		g.retiring.Go(func() { g.retire(old) })
 	}
 	return nil
 }
@@ -262,23 +272,37 @@ func (g *Gate) Ready() error {
 	return nil
 }
 
-// EndTunnels asks tunnels to end, and lets none begin; those still open when ctx ends
-// are cut.
-func (g *Gate) EndTunnels(ctx context.Context) error {
-	return g.site.Load().proxy.EndTunnels(ctx)
-}
+// EndTunnels asks tunnels to end, those of replaced configurations too, and lets none
+// begin; those still open when ctx ends are cut.
+func (g *Gate) EndTunnels(ctx context.Context) error { return g.tunnels.End(ctx) }
 
 // Close ends tunnels and connections to the origin; those still in use when ctx
 // ends are cut.
-func (g *Gate) Close(ctx context.Context) error { return g.site.Load().proxy.Shutdown(ctx) }
+func (g *Gate) Close(ctx context.Context) error {
+	g.mu.Lock()
+	if !g.closed {
+		g.closed = true
+		close(g.stop)
+	}
+	g.mu.Unlock()
+	err := g.site.Load().proxy.Shutdown(ctx)
+	g.retiring.Wait()
+	return err
+}
 
-// close ends what a replaced configuration still holds: requests that began under
-// it reach its origin in the meantime, its tunnels have until the timeout.
-func (s *site) close(timeout time.Duration) {
-	time.Sleep(lateForward)
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	_ = s.proxy.Shutdown(ctx)
+// retire lets a replaced configuration go: requests that began under it reach its
+// origin in the meantime, and its tunnels stay until they end or the gate does.
+func (g *Gate) retire(old *site) {
+	late := time.NewTimer(lateForward)
+	defer late.Stop()
+	select {
+	case <-late.C:
+	case <-g.stop:
+	}
+	old.proxy.Retire()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.replaced = slices.DeleteFunc(g.replaced, func(s *site) bool { return s == old })
 }
 
 // lateForward is how long after a reload a request that began before it may still

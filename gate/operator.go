@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/sluicegate/sluice/gate/admin"
@@ -47,12 +48,31 @@ func (g *Gate) Change(ctx context.Context, name, by string, patch map[string]any
 	return room, nil
 }
 
-// origins is what metrics show of the origin.
-func (g *Gate) origins() (all []metrics.Origin) {
-	for _, s := range g.site.Load().proxy.Origins() {
-		all = append(all, metrics.Origin{
-			Up: s.Up, Out: s.Out, Down: s.Down, Idle: s.Idle, Used: s.Used, Tunnels: s.Tunnels, Waiting: s.Waiting,
-		})
+// origins is what metrics show of the origin. What is under way to a URL that a reload
+// took out of the list stands behind the list until it has ended.
+func (g *Gate) origins() []metrics.Origin {
+	g.mu.Lock()
+	replaced := slices.Clone(g.replaced)
+	now := g.site.Load()
+	g.mu.Unlock()
+	urls := slices.Clone(now.origin.URLs)
+	all := make([]metrics.Origin, len(urls))
+	for i, s := range now.proxy.Origins() {
+		all[i] = metrics.Origin{Up: s.Up, Out: s.Out, Down: s.Down, Idle: s.Idle, Used: s.Used, Tunnels: s.Tunnels, Waiting: s.Waiting}
+	}
+	for _, old := range replaced {
+		for i, s := range old.proxy.Origins() {
+			if s.Idle+s.Used+s.Tunnels+s.Waiting == 0 {
+				continue
+			}
+			at := slices.Index(urls, old.origin.URLs[i])
+			if at < 0 {
+				at = len(urls)
+				urls, all = append(urls, old.origin.URLs[i]), append(all, metrics.Origin{})
+			}
+			o := &all[at]
+			o.Idle, o.Used, o.Tunnels, o.Waiting = o.Idle+s.Idle, o.Used+s.Used, o.Tunnels+s.Tunnels, o.Waiting+s.Waiting
+		}
 	}
 	return all
 }

@@ -121,7 +121,7 @@ func (g *Gate) newSite(c *config.Config) (*site, error) {
 		},
 		HeaderTimeout: o.HeaderTimeout, IdleTimeout: o.IdleTimeout, Host: o.Host,
 		BodyTimeout: c.Visitors.BodyTimeout, MinRate: c.Visitors.MinRate,
-		MaxTunnels: g.maxTunnels, TunnelTimeout: o.Tunnels.IdleTimeout, Tunnel: g.metrics.OpenTunnels,
+		Tunnels: g.tunnels, TunnelTimeout: o.Tunnels.IdleTimeout, Tunnel: g.metrics.OpenTunnels,
 		Failed: g.failedLate, Date: httpDate,
 	})
 	return s, err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -22,7 +23,7 @@ type Config struct {
 	ClientTimeout time.Duration // 30s in which a visitor has to send or take some bytes
 	TunnelTimeout time.Duration // 1h without a byte in either direction
 	Host          string        // what the origin gets as Host; "": what the visitor sent, or else its own name
-	MaxTunnels    int           // 4096 upgraded connections
+	Tunnels       *Tunnels      // upgraded connections; nil: NewTunnels(0)
 	BodyTimeout   time.Duration // for a whole request body; 0 is no limit
 	MinRate       int           // bytes of a body a second, either way, after ClientTimeout; 0 is any
 
@@ -64,7 +65,9 @@ type Proxy struct {
 	origins *origin.Group
 	period  time.Duration // usePeriod, but for tests
 	look    time.Duration // lookPeriod, but for tests
-	tunnels tunnels
+	tunnels *Tunnels
+	running sync.WaitGroup // tunnels; added to while tunnels.mu is held and ended is not set
+	ended   bool           // guarded by tunnels.mu
 }
 
 // New checks c and returns a proxy. It does not connect. Shutdown frees what it holds.
@@ -78,8 +81,8 @@ func New(c Config) (*Proxy, error) {
 	set(&c.IdleTimeout, 5*time.Minute)
 	set(&c.ClientTimeout, 30*time.Second)
 	set(&c.TunnelTimeout, time.Hour)
-	if c.MaxTunnels == 0 {
-		c.MaxTunnels = 4096
+	if c.Tunnels == nil {
+		c.Tunnels = NewTunnels(0)
 	}
 	var errs []error
 	for _, d := range []struct {
@@ -93,7 +96,7 @@ func New(c Config) (*Proxy, error) {
 			errs = append(errs, fmt.Errorf("proxy: %s %v is negative", d.name, d.d))
 		}
 	}
-	if c.MaxTunnels < 0 || c.BodyTimeout < 0 || c.MinRate < 0 {
+	if c.Tunnels.limit < 0 || c.BodyTimeout < 0 || c.MinRate < 0 {
 		errs = append(errs, errors.New("proxy: a limit is negative"))
 	}
 	origins, err := origin.New(c.Origin)
@@ -103,8 +106,7 @@ func New(c Config) (*Proxy, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	p := &Proxy{c: c, period: usePeriod, look: lookPeriod, origins: origins}
-	p.tunnels.init(c.MaxTunnels)
+	p := &Proxy{c: c, period: usePeriod, look: lookPeriod, origins: origins, tunnels: c.Tunnels}
 	return p, nil
 }
 
@@ -446,15 +448,21 @@ func (p *Proxy) Origins() []origin.Status { return p.origins.Status() }
 // Ails tells whether a server of the origin is left alone, which was logged.
 func (p *Proxy) Ails() bool { return p.origins.Ails() }
 
-// EndTunnels does what Shutdown does about tunnels; other requests go on.
-func (p *Proxy) EndTunnels(ctx context.Context) error { return p.tunnels.shutdown(ctx) }
-
-// Shutdown lets nothing new begin and asks tunnels to end: each visitor gets a
-// WebSocket close frame, "going away", between two frames of the origin. Those
-// that are left when ctx ends are closed, and their goroutines waited for. Call
-// it after the server has stopped, or beside it: tunnels are none of its business.
-func (p *Proxy) Shutdown(ctx context.Context) error {
-	err := p.EndTunnels(ctx)
+// Retire lets nothing new begin, closes what is idle, and returns when the last tunnel
+// has ended by itself or by Tunnels.End. Call it when a proxy was replaced.
+func (p *Proxy) Retire() {
+	p.tunnels.mu.Lock()
+	p.ended = true
+	p.tunnels.mu.Unlock()
 	p.origins.Close()
+	p.running.Wait()
+}
+
+// Shutdown lets nothing new begin and ends the tunnels, those of the proxies too that
+// have them in common with this one: see Tunnels.End. Call it after the server has
+// stopped, or beside it: tunnels are none of its business.
+func (p *Proxy) Shutdown(ctx context.Context) error {
+	err := p.tunnels.End(ctx)
+	p.Retire()
 	return err
 }

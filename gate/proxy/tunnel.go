@@ -17,45 +17,74 @@ import (
 // Upgraded connections. fasthttp counts hijacked connections nowhere and does
 // not wait for them, so that is done here.
 
-type tunnels struct {
+// Tunnels are those of a gate. The proxies that a reload replaces have them in common
+// with those that came after.
+type Tunnels struct {
 	limit int
 
-	mu     sync.Mutex
-	open   map[*tunnel]struct{}
-	closed bool
-	empty  chan struct{} // closed when closed and none is open
+	mu      sync.Mutex
+	open    map[*tunnel]struct{}
+	commons int // of the open ones
+	closed  bool
+	empty   chan struct{} // closed when closed and none is open
 }
 
-func (s *tunnels) init(limit int) {
-	s.limit, s.open, s.empty = limit, map[*tunnel]struct{}{}, make(chan struct{})
+// NewTunnels allows so many at once; 0: 4096. The last eighth, where there are several,
+// is for visitors who were let in.
+func NewTunnels(limit int) *Tunnels {
+	if limit == 0 {
+		limit = 4096
+	}
+	return &Tunnels{limit: limit, open: map[*tunnel]struct{}{}, empty: make(chan struct{})}
 }
 
-func (s *tunnels) begin(t *tunnel) error {
+// common is how many may be those of visitors who were not let in.
+func (s *Tunnels) common() int {
+	if s.limit <= 1 {
+		return s.limit
+	}
+	return s.limit - max(s.limit/8, 1)
+}
+
+func (s *Tunnels) begin(t *tunnel) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	switch {
+	case s.closed || t.p.ended:
 		return fmt.Errorf("%w: shutting down", ErrBusy)
-	}
-	if len(s.open) >= s.limit {
+	case len(s.open) >= s.limit:
 		return fmt.Errorf("%w: %d are open", ErrTunnels, s.limit)
+	case t.common && s.commons >= s.common():
+		return fmt.Errorf("%w: %d are open, and the rest is for visitors who were let in", ErrTunnels, s.commons)
 	}
 	s.open[t] = struct{}{}
+	t.p.running.Add(1)
+	if t.common {
+		s.commons++
+	}
 	return nil
 }
 
-func (s *tunnels) end(t *tunnel) {
+func (s *Tunnels) end(t *tunnel) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.open[t]; !ok {
 		return
 	}
 	delete(s.open, t)
+	t.p.running.Done()
+	if t.common {
+		s.commons--
+	}
 	if s.closed && len(s.open) == 0 {
 		close(s.empty)
 	}
 }
 
-func (s *tunnels) shutdown(ctx context.Context) error {
+// End lets none begin and asks all to end: each visitor gets a WebSocket close frame,
+// "going away", between two frames of the origin. Those that are left when ctx ends
+// are closed, and their goroutines waited for.
+func (s *Tunnels) End(ctx context.Context) error {
 	s.mu.Lock()
 	if !s.closed {
 		s.closed = true
@@ -93,6 +122,7 @@ type tunnel struct {
 	c      *conn
 	use    func(Tag)
 	tag    Tag
+	common bool         // the visitor has shown no pass
 	last   atomic.Int64 // when bytes moved, Unix nanoseconds
 	hung   atomic.Bool
 	closed atomic.Bool
@@ -177,7 +207,7 @@ func (t *tunnel) hangUp() {
 // next request.
 func (x *exchange) forwardUpgrade(ctx *fasthttp.RequestCtx, r *Request, a *Answer) error {
 	p := x.p
-	t := &tunnel{p: p, client: ctx.Conn(), use: r.Use, tag: r.Tag}
+	t := &tunnel{p: p, client: ctx.Conn(), use: r.Use, tag: r.Tag, common: r.Common}
 	if err := p.tunnels.begin(t); err != nil {
 		return err
 	}

@@ -218,7 +218,7 @@ func (g *rig) tunnel() *peerConn {
 func TestTunnelsAreLimited(t *testing.T) {
 	open := 0
 	told := make(chan int, 10)
-	g := start(t, echo, func(c *Config) { c.MaxTunnels = 1; c.Tunnel = func(n int) { told <- n } })
+	g := start(t, echo, func(c *Config) { c.Tunnels = NewTunnels(1); c.Tunnel = func(n int) { told <- n } })
 	defer func() {
 		for len(told) > 0 {
 			open += <-told
@@ -474,4 +474,63 @@ func TestWhateverRunsCountsAsUseOfTheSession(t *testing.T) {
 			close(done)
 		})
 	}
+}
+
+func TestTheLastTunnelsAreForVisitorsWhoWereLetIn(t *testing.T) {
+	g := start(t, echo, func(c *Config) { c.Tunnels = NewTunnels(2) })
+	g.request.Common = true
+	first := g.tunnel()
+	g.wantErr(nil)
+	c := g.dial()
+	c.send(handshake)
+	g.wantErr(ErrTunnels)
+	c.wantNext("HTTP/1.1 503 Service Unavailable\r\n")
+	g.request.Common = false
+	g.tunnel()
+	g.wantErr(nil)
+	first.Close()
+	waitTunnels(g, 1)
+	g.request.Common = true
+	g.tunnel()
+	g.wantErr(nil)
+	for limit, want := range map[int]int{1: 1, 2: 1, 7: 6, 8: 7, 64: 56, 4096: 3584} {
+		if got := NewTunnels(limit).common(); got != want {
+			t.Errorf("of %d tunnels %d are anybody's, want %d", limit, got, want)
+		}
+	}
+}
+
+func TestTheTunnelsOfAReplacedProxyLiveOn(t *testing.T) {
+	all := NewTunnels(1)
+	old := start(t, echo, func(c *Config) { c.Tunnels = all })
+	next := start(t, echo, func(c *Config) { c.Tunnels = all })
+	c := old.tunnel()
+	old.wantErr(nil)
+	gone := make(chan error, 1)
+	go func() { old.proxy.Retire(); gone <- nil }()
+	old.until(func(origin.Status) bool {
+		all.mu.Lock()
+		defer all.mu.Unlock()
+		return old.proxy.ended
+	})
+	c.send("\x81\x02hi")
+	c.wantNext("\x81\x02hi")
+	select {
+	case <-gone:
+		t.Error("the old proxy was let go with a tunnel")
+	default:
+	}
+	// The limit is one for both.
+	other := next.dial()
+	other.send(handshake)
+	next.wantErr(ErrTunnels)
+	// And a stop of the new one reaches it.
+	done := make(chan error, 1)
+	go func() { done <- next.proxy.Shutdown(context.Background()) }()
+	c.wantNext(goingAway)
+	c.Close()
+	if err := wait(t, done, "shutdown"); err != nil {
+		t.Error(err)
+	}
+	wait(t, gone, "end of the old proxy")
 }
