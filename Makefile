@@ -18,7 +18,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 .PHONY: test
-test: deps ## every test, nothing skipped; installs redis, nginx and chromium where missing
+test: deps ## every test, nothing skipped; installs redis-server, nginx, chromium and the like where missing
 	SLUICE_TEST_REQUIRE=1 go test -race -shuffle=on ./...
 	SLUICE_TEST_REQUIRE=1 go test -shuffle=on $(ALLOC)
 	SLUICE_TEST_REQUIRE=1 go test -run '^TestFlashSale$$' ./cmd/sluice

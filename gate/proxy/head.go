@@ -22,7 +22,7 @@ func (h *Head) Read(ctx *fasthttp.RequestCtx) {
 // ReadSimple takes the field lines of a header apart, blank line included, and tells
 // whether the request asks for an answer and for nothing else: it has no body and one
 // Host, and wants nothing of the connection but that it stays. Whatever else it may
-// be is for the server to read, which none has done yet.
+// be is for the server to read.
 func (h *Head) ReadSimple(raw []byte) bool {
 	var err error
 	h.raw = raw
