@@ -63,6 +63,10 @@ bench: ## benchmarks; PKG=./gate/token BENCH=Verify COUNT=10
 spike: ## 80,000 visitors within ten seconds at gates on this machine; the report is spike.html
 	GOGC=$${GOGC:-400} go run ./loadtest/spike --report spike.html
 
+.PHONY: restart
+restart: ## 10,000 requests a second while one gate follows another on this machine; fails if any request does
+	go run ./loadtest/restart
+
 .PHONY: peers
 peers: ## what a request costs here, beside nginx, HAProxy and bare fasthttp; needs haproxy too
 	go run ./loadtest/peers --budget

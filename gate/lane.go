@@ -38,6 +38,7 @@ type laneConn struct {
 	// that what is read next begins one. Only the goroutine that serves the
 	// connection looks at it.
 	between bool
+	waits   atomic.Bool  // for a request, until the server has begun with it
 	state   atomic.Int32 // laneQuiet and so on
 }
 
@@ -114,20 +115,30 @@ func doorOf(conn net.Conn) *door.Conn {
 
 // mark is told what the server does with the connection.
 func (c *laneConn) mark(state fasthttp.ConnState) {
-	if state != fasthttp.StateHijacked { // of that another goroutine reads already
-		c.between = state == fasthttp.StateIdle
+	if state == fasthttp.StateHijacked { // of that another goroutine reads already
+		return
+	}
+	c.between = state == fasthttp.StateIdle
+	if state == fasthttp.StateActive {
+		c.waits.Store(false)
 	}
 }
 
 // Read reads for the server, and answers polls on the way.
 func (c *laneConn) Read(p []byte) (int, error) {
+	if !c.between {
+		return c.Conn.Read(p)
+	}
+	c.waits.Store(true)
 	for {
 		n, err := c.Conn.Read(p)
-		if !c.between || n == 0 || err != nil {
+		if n == 0 || err != nil {
+			c.waits.Store(false)
 			return n, err
 		}
 		taken, err := c.server.answerInLane(c, p[:n])
 		if err != nil {
+			c.waits.Store(false)
 			return 0, err
 		}
 		if !taken {
@@ -136,8 +147,12 @@ func (c *laneConn) Read(p []byte) (int, error) {
 	}
 }
 
-// Close waits for a poll that is being answered.
+// Close waits for a poll that is being answered. A server that stops closes whatever
+// waits for a request, though one may have arrived: that is left to the door, which looks.
 func (c *laneConn) Close() error {
+	if c.door != nil && c.waits.Load() {
+		return nil
+	}
 	if c.state.CompareAndSwap(laneBusy, laneClosing) {
 		return nil
 	}

@@ -105,23 +105,30 @@ func (f *farewell) isLast() bool {
 	return f != nil && time.Since(f.since) >= time.Duration(rand.Int64N(int64(f.takes)+1))
 }
 
-// freshFor is how old a connection is that a stop closes though nothing was sent
-// on it: browsers open some before they need them. fasthttp takes these for
-// requests under way.
-const freshFor = time.Second
+const (
+	// unusedFor is how long nothing has come on a connection that a stop ends: none was
+	// opened ahead of need, and whoever is busy has asked once more and was told that
+	// the connection ends.
+	unusedFor = time.Second
+	// lastAnswers is how long answers may take to leave that were decided before every
+	// one ends its connection.
+	lastAnswers = 50 * time.Millisecond
+)
 
 // Shutdown takes no new connections and waits for requests under way until ctx ends.
+// One that arrives by then on a connection that was kept is answered, too.
 func (s *Server) Shutdown(ctx context.Context) error {
 	defer s.watched.Wait()
 	defer s.stop()
 	s.Farewell(0)
+	time.Sleep(lastAnswers)
 	over := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		tick := time.NewTicker(50 * time.Millisecond)
 		defer tick.Stop()
 		for {
-			s.door.EndFresh(freshFor)
+			s.door.EndUnused(unusedFor)
 			select {
 			case <-tick.C:
 			case <-over:

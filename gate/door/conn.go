@@ -20,6 +20,7 @@ const (
 	reading                // a request has begun to come
 	busy                   // a request is being answered, or a tunnel runs
 	leaving                // its end was decided: reads fail
+	parting                // likewise, between two requests: unless one has arrived
 	stateBits = 3
 )
 
@@ -142,7 +143,35 @@ func (k *Conn) Ending() bool {
 		return false
 	}
 	s, _ := k.load()
-	return s == leaving
+	return s == leaving || s == parting
+}
+
+// Read reads what the visitor sends. A request that had arrived when the connection's
+// end was decided is read all the same: nobody could know of the end who sent it.
+func (k *Conn) Read(p []byte) (int, error) {
+	n, err := k.Conn.Read(p)
+	if err != nil && n == 0 && k.stays() {
+		return k.Conn.Read(p)
+	}
+	return n, err
+}
+
+// stays tells whether a connection is not to end after all.
+func (k *Conn) stays() bool {
+	if s, _ := k.load(); s != parting || !hasArrived(k.Conn) {
+		return false
+	}
+	k.set(reading)
+	return k.Conn.SetReadDeadline(time.Now().Add(k.door.limits.Header)) == nil
+}
+
+// part ends a connection that is between two requests, unless the next one has arrived.
+func (k *Conn) part() bool {
+	if !k.doing.CompareAndSwap(k.word(idle), k.word(parting)) {
+		return false
+	}
+	k.end()
+	return true
 }
 
 // end has the server's next or current read of the connection fail.

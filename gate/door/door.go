@@ -299,9 +299,8 @@ func (d *Door) clear() {
 		}
 	}
 	for _, k := range append(surplus, rest...) {
-		if k.doing.CompareAndSwap(k.word(idle), uint64(leaving)) {
+		if k.part() {
 			d.metrics.Refused(metrics.RefusedIdle)
-			k.end()
 		}
 	}
 }
@@ -348,19 +347,29 @@ func (d *Door) longestIdle(n int, now, atLeast int64, favoured bool) []*Conn {
 	return out
 }
 
-// EndFresh ends connections on which nothing has come for so long. Browsers open
-// some before they need them.
-func (d *Door) EndFresh(age time.Duration) {
+// EndUnused ends connections on which nothing has come for so long, between two
+// requests or before the first one: browsers open some before they need them. It is
+// for a server that stops, once every answer ends its connection.
+func (d *Door) EndUnused(age time.Duration) {
 	now := d.clock.Load()
-	var out []*Conn
+	var unused, between []*Conn
 	d.mu.Lock()
-	for k := d.first; k != nil; k = k.next {
-		if _, since := k.load(); now-since > int64(age/tick) && !k.came.Load() {
-			out = append(out, k)
+	for _, k := range d.conns {
+		switch s, since := k.load(); {
+		case now-since <= int64(age/tick):
+		case s == idle:
+			between = append(between, k)
+		case s == fresh && !k.came.Load():
+			unused = append(unused, k)
 		}
 	}
 	d.mu.Unlock()
-	for _, k := range out {
-		_ = k.Close()
+	for _, k := range between {
+		k.part()
+	}
+	for _, k := range unused {
+		if !hasArrived(k.Conn) {
+			_ = k.Close()
+		}
 	}
 }

@@ -1,7 +1,9 @@
 package door
 
 import (
+	"io"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -363,5 +365,74 @@ func TestTheLimitOnFilesIsRaised(t *testing.T) {
 	}
 	if now.Cur != was.Max || n != int(min(was.Max, 1<<20)) {
 		t.Errorf("the limit is %d, told as %d, want %d", now.Cur, n, was.Max)
+	}
+}
+
+// opened is a connection that came through a door, and the visitor's end of it.
+func (d *Door) opened(t *testing.T) (k *Conn, visitor net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	visitor, err = net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k = d.take(nc)
+	t.Cleanup(func() { visitor.Close(); k.Close() })
+	return k, visitor
+}
+
+func TestAStopEndsWhatIsUnusedAndReadsWhatHasArrived(t *testing.T) {
+	const age = time.Second
+	for _, c := range []struct {
+		name   string
+		before func(*Conn) // what the connection has done
+		sent   bool        // a request has come and was not read yet
+		wait   int         // ticks
+		ends   bool
+	}{
+		{"idle for long", func(k *Conn) { k.Begin(); k.Idle() }, false, 11, true},
+		{"idle for a moment", func(k *Conn) { k.Begin(); k.Idle() }, false, 5, false},
+		{"idle for long, and the next request has arrived", func(k *Conn) { k.Begin(); k.Idle() }, true, 11, false},
+		{"busy for long", func(k *Conn) { k.Begin() }, false, 11, false},
+		{"half a request", func(k *Conn) { k.Begin(); k.Idle(); k.Reading() }, false, 11, false},
+		{"never used", func(*Conn) {}, false, 11, true},
+		{"opened a moment ago", func(*Conn) {}, false, 5, false},
+		{"never used until now", func(*Conn) {}, true, 11, false},
+		{"half of a first request", (*Conn).Came, false, 11, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := open(t)
+			k, visitor := d.opened(t)
+			c.before(k)
+			const request = "GET / HTTP/1.1\r\n"
+			if c.sent {
+				if _, err := io.WriteString(visitor, request); err != nil {
+					t.Fatal(err)
+				}
+				for !hasArrived(k.Conn) {
+					runtime.Gosched()
+				}
+			}
+			d.wait(c.wait)
+			d.EndUnused(age)
+			if !c.sent && !c.ends {
+				if _, err := io.WriteString(visitor, request); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b := make([]byte, 100)
+			n, err := k.Read(b)
+			if c.ends && err == nil || !c.ends && (err != nil || string(b[:n]) != request) {
+				t.Errorf("read %q, %v", b[:n], err)
+			}
+		})
 	}
 }

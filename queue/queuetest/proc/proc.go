@@ -220,15 +220,31 @@ func Start(t T, ready func() error, path string, args ...string) *Process {
 	return p
 }
 
+// StartCommand is Start for a program that needs more than arguments: open files, an
+// environment. What it prints is kept.
+func StartCommand(t T, ready func() error, cmd *exec.Cmd) *Process {
+	t.Helper()
+	p, err := startCommand(t, func(*Process) error { return ready() }, cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 func start(t T, ready func(*Process) error, path string, args ...string) (*Process, error) {
 	t.Helper()
-	name := filepath.Base(path)
+	return startCommand(t, ready, exec.Command(path, args...))
+}
+
+func startCommand(t T, ready func(*Process) error, cmd *exec.Cmd) (*Process, error) {
+	t.Helper()
+	name := filepath.Base(cmd.Path)
 	log, err := os.Create(filepath.Join(t.TempDir(), name+".log"))
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close() // the program has its own
-	p := &Process{cmd: exec.Command(path, args...), log: log.Name(), done: make(chan struct{})}
+	p := &Process{cmd: cmd, log: log.Name(), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	setGroup(p.cmd)
 	if err := p.cmd.Start(); err != nil {
