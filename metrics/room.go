@@ -77,7 +77,7 @@ func newRoomVecs() roomVecs {
 		admitted:    counter("sluice_admitted_total", "Visitors who took their slot."),
 		abandoned:   counter("sluice_abandoned_total", "Places dropped because nobody came back to them."),
 		noShow:      counter("sluice_no_show_total", "Called visitors who did not come in time."),
-		restored:    counter("sluice_restored_total", "Places put back from a visitor's ticket that the store did not know."),
+		restored:    counter("sluice_restored_total", "Places and sessions put back by tickets and passes that the store had lost."),
 		overshoot:   counter("sluice_overshoot_total", "Times the visitors called and active rose above the limit."),
 		wait: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "sluice_wait_seconds", Help: "Time from a visitor's place in line to being let in.", Buckets: waitBounds,

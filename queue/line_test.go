@@ -1066,7 +1066,7 @@ func TestWhileTheStoreIsGone(t *testing.T) {
 					}
 					if i%1000 == 0 {
 						a := g.Poll(n.id, n.a.Place, false, nil)
-						if a.State != queue.Waiting || a.Place != n.a.Place || !a.Restored {
+						if a.State != queue.Waiting || a.Place != n.a.Place || a.Restored {
 							t.Errorf("a ticket given meanwhile: %+v", a)
 						}
 					}

@@ -114,7 +114,9 @@ type Standing struct {
 	// Provisional: let in on the spot and not heard of since: the slot is called,
 	// not active, and Until ends with the claim.
 	Provisional bool
-	// Restored: a ticket that the store did not know was put back at its place.
+	// Restored: a ticket from before this generation, which the store did not know, was
+	// put back at its place. One that is as young as the generation was forgotten (see
+	// Tick) or given while the store was away, and not lost.
 	Restored bool
 }
 
@@ -237,6 +239,10 @@ type Store interface {
 	// seen in time out of the line, calls as many present ones as rate, burst and
 	// max_active allow, in order of place, and tells how things stand. Credit is
 	// counted in room time, so that ten gates ticking call no more than one.
+	//
+	// Who is moved out keeps the place for keep_place, but for those of whom nothing
+	// was heard since they came: they are forgotten. Their places stand in their
+	// tickets, and programs that take no cookies would fill the store with theirs.
 	Tick(ctx context.Context, c *Call) (Snapshot, error)
 
 	// Overrides returns the live settings of a room.

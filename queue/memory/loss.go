@@ -47,7 +47,7 @@ func (r *room) lose(c *queue.Call, found queue.Found) {
 	if l.barrier == 0 {
 		r.front = 0
 	}
-	l.Born = r.time
+	l.Born, r.born = r.time, r.time
 	l.until = r.time.Add(max(s.Session+queue.SlotMargin, 2*s.ReturnWithin()))
 	r.ladderAt = 0
 	r.loss = &l

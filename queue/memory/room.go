@@ -30,6 +30,7 @@ const (
 type visitor struct {
 	id    queue.ID
 	state state
+	heard bool // of, since they came
 	place queue.Time
 	since queue.Time // called and active: when called
 	// deadline ends the state: presence, claim, session, or keeping the place.
@@ -57,7 +58,8 @@ type room struct {
 	leftOrder agenda
 
 	credit    queue.Credit
-	loss      *loss // nil: none that still matters
+	loss      *loss      // nil: none that still matters
+	born      queue.Time // when this generation began
 	calls     int64
 	front     queue.Time // latest place called
 	last      queue.Time // latest place given
@@ -130,10 +132,12 @@ func (r *room) enter(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standing
 	case v == nil:
 		r.cameBack(c, a.Place)
 		v = r.add(a.ID, min(a.Place, r.time), waiting, a.Deadline)
+		v.heard = true
 		s := r.inLine(c, a, v, fresh)
-		s.Restored = true
+		s.Restored = a.Place < r.born // else it was forgotten, not lost
 		return s
 	}
+	v.heard = true
 	switch v.state {
 	case active:
 		r.setDeadline(v, max(v.deadline, r.sessionEnd(c.Settings, v.since, r.time, c.Settings.Session)))
@@ -346,15 +350,27 @@ func (r *room) expire(c *queue.Call, out *queue.Snapshot) {
 			r.remove(v)
 		case called:
 			out.NoShows++
-			r.move(v, away, r.time.Add(c.Settings.KeepPlace))
+			r.goAway(c, v, out)
 		case waiting:
-			r.move(v, away, r.time.Add(c.Settings.KeepPlace))
+			r.goAway(c, v, out)
 		case away:
 			out.Abandoned++
 			r.remove(v)
 		}
 	}
 	out.More = true
+}
+
+// goAway keeps the place of an absent visitor. Who was never heard of since they came,
+// as a program that took no cookie, is forgotten: the place stands in the ticket, if
+// there is anybody who has it.
+func (r *room) goAway(c *queue.Call, v *visitor, out *queue.Snapshot) {
+	if !v.heard {
+		out.Abandoned++
+		r.remove(v)
+		return
+	}
+	r.move(v, away, r.time.Add(c.Settings.KeepPlace))
 }
 
 // nextDue returns a visitor whose deadline is over.
@@ -394,7 +410,7 @@ func (r *room) callNext(c *queue.Call, out *queue.Snapshot) {
 			return
 		}
 		if v.deadline <= r.time { // left, and expire did not get this far
-			r.move(v, away, r.time.Add(c.Settings.KeepPlace))
+			r.goAway(c, v, out)
 			continue
 		}
 		r.credit = r.credit.Spend(1)

@@ -1,6 +1,7 @@
 package queuetest
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -32,13 +33,19 @@ func absence(t *testing.T, open Open) {
 
 	t.Run("the deadline of presence is exact", func(t *testing.T) {
 		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
-		a := l.newcomer("ann")
-		a.Deadline = l.now.Add(5 * time.Second)
-		l.arriveAs("ann", a)
-		l.pass(a.Deadline.Sub(l.now) - time.Microsecond)
-		l.counts(l.tick(), 1, 0, 0, 0)
-		l.pass(time.Microsecond)
-		l.counts(l.tick(), 0, 1, 0, 0)
+		for _, polls := range []bool{true, false} {
+			a := l.newcomer(fmt.Sprint("polls ", polls))
+			a.Deadline = l.now.Add(5 * time.Second)
+			l.enter(a)
+			if polls {
+				a.Newcomer, a.Claim = false, false
+				l.enter(a)
+			}
+			l.pass(a.Deadline.Sub(l.now) - time.Microsecond)
+			equal(t, "waiting", l.tick().Waiting, 1)
+			l.pass(time.Microsecond)
+			equal(t, "waiting", l.tick().Waiting, 0)
+		}
 	})
 
 	t.Run("a mark moves the deadline later, never earlier", func(t *testing.T) {
@@ -72,19 +79,26 @@ func absence(t *testing.T, open Open) {
 	})
 
 	t.Run("not one of thousands who left is called, in however many steps the store works", func(t *testing.T) {
-		l := newLine(t, open, func(s *queue.Settings) { s.MaxActive = 3 })
-		l.inside("zoe")
-		l.present = 5 * time.Second
-		l.crowd(6000)
-		l.present = time.Hour
-		l.join("ann", "bob", "cat")
-		l.pass(6 * time.Second)
-		s := l.tick()
-		l.counts(s, 1, 6000, 2, 1)
-		equal(t, "calls", s.NewCalls, 2)
-		l.polls("ann", "admitted claimed")
-		l.polls("bob", "admitted claimed")
-		l.polls("cat", "waiting")
+		for _, polled := range []bool{true, false} {
+			l := newLine(t, open, func(s *queue.Settings) { s.MaxActive = 3 })
+			l.inside("zoe")
+			l.present = 5 * time.Second
+			kept := int64(0)
+			if polled {
+				kept = int64(len(l.crowd(6000)))
+			} else {
+				l.bots(6000)
+			}
+			l.present = time.Hour
+			l.join("ann", "bob", "cat")
+			l.pass(6 * time.Second)
+			s := l.tick()
+			l.counts(s, 1, kept, 2, 1)
+			equal(t, "calls, abandoned", [2]int64{s.NewCalls, s.Abandoned}, [2]int64{2, 6000 - kept})
+			l.polls("ann", "admitted claimed")
+			l.polls("bob", "admitted claimed")
+			l.polls("cat", "waiting")
+		}
 	})
 
 	t.Run("a called visitor who does not come frees the slot and keeps the place", func(t *testing.T) {
@@ -165,6 +179,8 @@ func absence(t *testing.T, open Open) {
 
 	t.Run("an absent visitor's place is kept for keep_place, by the store; for longer, by the ticket", func(t *testing.T) {
 		l := newLine(t, open, func(s *queue.Settings) { s.KeepPlace, s.Mode = 5*time.Minute, queue.ModeHold })
+		l.look()
+		l.pass(2 * time.Second)
 		l.present = 5 * time.Second
 		l.join("ann")
 		l.pass(5 * time.Second)
@@ -177,7 +193,7 @@ func absence(t *testing.T, open Open) {
 		s = l.tick()
 		l.counts(s, 0, 0, 0, 0)
 		equal(t, "abandoned", s.Abandoned, 1)
-		l.polls("ann", "waiting restored")
+		l.polls("ann", "waiting")
 	})
 
 	t.Run("absent visitors of any number go in steps", func(t *testing.T) {
@@ -211,5 +227,145 @@ func absence(t *testing.T, open Open) {
 		s := l.tick()
 		l.counts(s, 0, 0, 3000, 0)
 		equal(t, "ended", s.Ended, 3000)
+	})
+
+	t.Run("who never polls is forgotten, and comes back at their place as one who was never lost", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Rate, s.Burst = queue.Rate{N: 1, Per: queue.PerSecond}, 1 })
+		l.look()
+		l.pass(5 * time.Second)
+		l.set.Mode = queue.ModeHold
+		l.present = 5 * time.Second
+		l.wants(l.arrive("ann"), "waiting joined")
+		l.present = time.Hour
+		l.join("bob")
+		l.pass(5 * time.Second)
+		s := l.tick()
+		l.counts(s, 1, 0, 0, 0)
+		equal(t, "abandoned, no-shows", [2]int64{s.Abandoned, s.NoShows}, [2]int64{1, 0})
+		l.behind("bob", 0)
+		s2 := l.poll("ann")
+		l.wants(s2, "waiting")
+		equal(t, "place", s2.Place, l.given["ann"].place)
+		equal(t, "rank", s2.Rank, 0)
+		l.behind("bob", 1)
+		l.set.Mode = queue.ModeAuto
+		s = l.tick()
+		l.counts(s, 1, 0, 1, 0)
+		equal(t, "held", s.Held, 0)
+		l.polls("ann", "admitted claimed")
+	})
+
+	t.Run("who comes back is heard of, and kept when they go again", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+		l.look()
+		l.pass(2 * time.Second)
+		l.present = 5 * time.Second
+		l.wants(l.arrive("ann"), "waiting joined")
+		l.pass(5 * time.Second)
+		l.counts(l.tick(), 0, 0, 0, 0)
+		l.polls("ann", "waiting")
+		l.pass(5 * time.Second)
+		l.counts(l.tick(), 0, 1, 0, 0)
+	})
+
+	t.Run("one poll is enough to be kept, however soon it promises the next", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+		for _, name := range []string{"ann", "bob", "cat", "dan"} {
+			l.present = 10 * time.Second
+			l.wants(l.arrive(name), "waiting joined")
+		}
+		l.present = time.Second
+		l.wants(l.poll("ann"), "waiting")
+		l.wants(l.mark("bob"), "waiting")
+		mark := l.ticket("cat")
+		mark.Claim = false
+		l.enter(mark, mark, mark)
+		l.pass(10 * time.Second)
+		s := l.tick()
+		l.counts(s, 0, 3, 0, 0)
+		equal(t, "abandoned", s.Abandoned, 1)
+	})
+
+	t.Run("a called visitor who never polled is forgotten when the slot is free again", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.MaxActive, s.ClaimWithin = 4, 10*time.Second })
+		l.look()
+		l.pass(2 * time.Second)
+		l.set.Mode = queue.ModeHold
+		l.wants(l.arrive("bot"), "waiting joined")
+		l.wants(l.arrive("ann"), "waiting joined")
+		l.join("bob")
+		l.set.Mode = queue.ModeAuto
+		l.counts(l.tick(), 0, 0, 3, 0)
+		l.wants(l.arrive("spot"), "admitted joined claimed provisional")
+		l.pass(time.Second)
+		l.wants(l.mark("ann"), "waiting") // who left before the next poll
+		l.pass(10 * time.Second)
+		s := l.tick()
+		equal(t, "no-shows, abandoned", [2]int64{s.NoShows, s.Abandoned}, [2]int64{4, 2})
+		l.counts(s, 0, 2, 0, 0)
+		for _, name := range []string{"spot", "bot"} {
+			s := l.poll(name)
+			l.wants(s, "waiting")
+			equal(t, name+"'s place", s.Place, l.given[name].place)
+		}
+		equal(t, "calls", l.tick().NewCalls, 2)
+		l.polls("bot", "admitted claimed")
+	})
+
+	t.Run("who was let in on the spot and asked once more is kept", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.ClaimWithin = 10 * time.Second })
+		a := l.newcomer("ann")
+		l.wants(l.arriveAs("ann", a), "admitted joined claimed provisional")
+		a.Again = true
+		l.wants(l.arriveAs("ann", a), "admitted provisional")
+		l.pass(10 * time.Second)
+		l.counts(l.tick(), 0, 1, 0, 0)
+	})
+
+	t.Run("newcomers of any number who never poll are forgotten, in steps", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Mode, s.MaxWaiting = queue.ModeHold, 4000 })
+		l.present = time.Hour
+		people := l.crowd(100)
+		for minute := range 3 {
+			l.present = 30 * time.Second
+			joined := int64(0)
+			for range 10 {
+				var in []queue.Arrival
+				for i := range 500 {
+					in = append(in, l.newcomer(fmt.Sprint("bot ", minute, len(l.given), i)))
+				}
+				for _, s := range l.enter(in...) {
+					if s.Joined {
+						joined++
+					}
+				}
+			}
+			equal(t, "joined", joined, 3900)
+			l.behind(people[99], 99)
+			l.pass(30 * time.Second)
+			s := l.tick()
+			equal(t, "abandoned", s.Abandoned, 3900)
+			l.counts(s, 100, 0, 0, 0)
+		}
+		l.present = time.Hour
+		l.behind(people[99], 99)
+	})
+
+	t.Run("a forgotten visitor from before a loss is restored", func(t *testing.T) {
+		l := newLine(t, still(open), func(s *queue.Settings) { s.Mode = queue.ModeHold })
+		l.look()
+		l.pass(2 * time.Second)
+		l.present = 5 * time.Second
+		l.wants(l.arrive("ann"), "waiting joined")
+		l.pass(5 * time.Second)
+		l.counts(l.tick(), 0, 0, 0, 0)
+		l.Told = l.now.Add(time.Second) // it had told of what it does not know
+		l.polls("ann", "waiting restored")
+		l.pass(2 * time.Second)
+		l.present = 5 * time.Second
+		l.wants(l.arrive("bob"), "waiting joined")
+		l.pass(5 * time.Second)
+		l.tick()
+		l.polls("bob", "waiting")
 	})
 }

@@ -639,6 +639,7 @@ func (m *machine) wipe(t *rapid.T) {
 	m.model = newModel()
 	m.model.wall, m.model.moves, m.model.version = old.wall, old.moves, old.version
 	m.shown = make(map[queue.ID]position)
+	m.stamps = nil // what had been called is forgotten too
 	for v := int64(1); v <= old.version; v++ {
 		if err := m.Store.Override(context.Background(), m.room, queue.Overrides{Version: v}); err != nil {
 			t.Fatal(err)

@@ -37,7 +37,7 @@ func marks(t *testing.T, open Open) {
 				l.set.Mode = mode
 				unknown := l.newcomer("unknown")
 				unknown.Newcomer, unknown.Join, unknown.Claim = false, false, false
-				unknown.Place = l.given["ann"].place - 1
+				unknown.Place = l.now.Add(-time.Minute)
 				in := []queue.Arrival{
 					mark(l, "ann"), mark(l, "active"), mark(l, "called"), mark(l, "away"), mark(l, "used"), unknown, unknown, mark(l, "bob"), mark(l, "away"),
 				}
@@ -56,8 +56,8 @@ func marks(t *testing.T, open Open) {
 				}
 				l.set.Mode = queue.ModeHold
 				l.counts(l.tick(), 4, 0, 1, 1)
-				l.behind("away", 0)
-				l.behind("unknown", 1)
+				l.behind("unknown", 0)
+				l.behind("away", 1)
 				l.behind("ann", 2)
 				l.behind("bob", 3)
 			})

@@ -25,8 +25,9 @@ type model struct {
 	calls      int64
 
 	loss     loss
-	skipped  int64 // milliseconds of room time in which nothing was earned
-	lossMove int   // the operation that found the loss
+	born     queue.Time // of the generation
+	skipped  int64      // milliseconds of room time in which nothing was earned
+	lossMove int        // the operation that found the loss
 
 	moves    int      // operations so far
 	joins    []join   // everybody who was put in line, and in which operation
@@ -54,6 +55,7 @@ type person struct {
 	place    queue.Time
 	deadline queue.Time
 	called   queue.Time
+	heard    bool // of, since they came
 }
 
 // where somebody is whom the store knows.
@@ -180,7 +182,7 @@ func (m *model) lose(c *queue.Call, found queue.Found, before queue.Time) {
 	if l.barrier == 0 {
 		m.front = 0
 	}
-	l.Born = m.now
+	l.Born, m.born = m.now, m.now
 	within := c.Settings.PollMax*3/2 + 4*time.Second
 	l.until = m.now.Add(max(c.Settings.Session+10*time.Second, 2*within))
 	if !l.blank {
@@ -332,7 +334,9 @@ func (m *model) enter(c *queue.Call, a queue.Arrival, knows bool) queue.Standing
 		out.State = queue.Used
 		return out
 	}
-	if p == nil && a.Newcomer {
+	if p != nil {
+		p.heard = true
+	} else if a.Newcomer {
 		place := min(max(a.Place, m.now-2_000_000), m.now)
 		switch {
 		case s.Mode == queue.ModeClosed:
@@ -356,11 +360,12 @@ func (m *model) enter(c *queue.Call, a queue.Arrival, knows bool) queue.Standing
 		p = m.add(a.ID, place)
 		m.lineUp(p, a.Deadline)
 		out.Joined = true
-	} else if p == nil {
+	} else {
 		m.cameBack(c, a.Place)
 		p = m.add(a.ID, min(a.Place, m.now))
+		p.heard = true
 		m.lineUp(p, a.Deadline)
-		out.Restored = true
+		out.Restored = a.Place < m.born
 	}
 
 	switch p.is {
@@ -479,6 +484,16 @@ func (m *model) leave(c *queue.Call, d queue.Departure) (out queue.Departed) {
 	return out
 }
 
+// goAway keeps the place of somebody who was heard of since they came.
+func (m *model) goAway(s *queue.Settings, p *person, out *queue.Snapshot) {
+	if p.heard {
+		p.is, p.deadline = absent, m.now.Add(s.KeepPlace)
+		return
+	}
+	delete(m.people, p.id)
+	out.Abandoned++
+}
+
 // tick returns what a store must tell, but for the ladder.
 func (m *model) tick(c *queue.Call, knows bool) (out queue.Snapshot, justCalled []*person) {
 	s := c.Settings
@@ -496,13 +511,13 @@ func (m *model) tick(c *queue.Call, knows bool) (out queue.Snapshot, justCalled 
 	}
 	for _, p := range m.those(called) {
 		if p.deadline <= m.now {
-			p.is, p.deadline = absent, m.now.Add(s.KeepPlace)
+			m.goAway(s, p, &out)
 			out.NoShows++
 		}
 	}
 	for _, p := range m.line() {
 		if p.deadline <= m.now {
-			p.is, p.deadline = absent, m.now.Add(s.KeepPlace)
+			m.goAway(s, p, &out)
 		}
 	}
 	for _, p := range m.line() {

@@ -63,7 +63,7 @@ func modes(t *testing.T, open Open) {
 		l.counts(l.tick(), 2, 0, 0, 2)
 		old := l.newcomer("old")
 		old.Newcomer = false
-		old.Place = l.given["cat"].place - 1
+		old.Place = l.now.Add(-time.Minute)
 		s = l.arriveAs("old", old)
 		l.wants(s, "closed restored")
 		equal(t, "an unknown ticket's place", s.Place, old.Place)

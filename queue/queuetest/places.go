@@ -61,19 +61,6 @@ func places(t *testing.T, open Open) {
 		l.counts(l.tick(), 2, 0, 0, 0)
 	})
 
-	t.Run("a request that is sent again after the visitor became absent has the same place", func(t *testing.T) {
-		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
-		l.present = 3 * time.Second
-		a := l.newcomer("ann")
-		first := l.arriveAs("ann", a)
-		l.pass(5 * time.Second)
-		l.counts(l.tick(), 0, 1, 0, 0)
-		a.Again, a.Deadline = true, l.now.Add(time.Hour)
-		again := l.arriveAs("ann", a)
-		equal(t, "state", again.State, queue.Waiting)
-		equal(t, "place", again.Place, first.Place)
-	})
-
 	t.Run("a request that is sent again and was let in on the spot holds one slot", func(t *testing.T) {
 		l := newLine(t, open, func(s *queue.Settings) { s.MaxActive = 2 })
 		a := l.newcomer("ann")
@@ -139,7 +126,7 @@ func places(t *testing.T, open Open) {
 		a.Newcomer = false
 		a.Place = l.now.Add(time.Hour)
 		s := l.arriveAs("ann", a)
-		l.wants(s, "waiting restored")
+		l.wants(s, "waiting")
 		equal(t, "place", s.Place, l.now)
 	})
 

@@ -189,7 +189,7 @@ func (l *line) keep(name string, s queue.Standing) {
 	l.given[name] = p
 }
 
-// join puts newcomers in line, whatever the mode.
+// join puts newcomers in line, whatever the mode, who then poll.
 func (l *line) join(names ...string) {
 	l.Helper()
 	mode := l.set.Mode
@@ -198,6 +198,7 @@ func (l *line) join(names ...string) {
 		if s := l.arrive(name); s.State != queue.Waiting || !s.Joined {
 			l.Fatalf("%s did not get a place: %+v", name, s)
 		}
+		l.wants(l.mark(name), "waiting")
 	}
 	l.set.Mode = mode
 }

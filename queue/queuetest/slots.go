@@ -88,7 +88,7 @@ func slots(t *testing.T, open Open) {
 	t.Run("a ticket whose id is made of pieces of used ones is not used", func(t *testing.T) {
 		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
 		l.look()
-		place := l.now
+		place := l.now - 1
 		for _, id := range []queue.ID{0x0101_0101_0202_0001, 0x0303_0001_0909_0001, 0x0000_0000_0000_0001, 0xffff_ffff_ffff_ff01} {
 			_, m, err := l.Store.Leave(t.Context(), &l.Call, []queue.Departure{{ID: id, Place: place}}, nil)
 			l.heard(m, err)

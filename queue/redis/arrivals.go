@@ -15,6 +15,7 @@ const (
 	arrivalSize = 33
 	placeDigits = 16
 	maxTime     = 1<<53 - 1
+	unheard     = 1 << 56 // in a deadline: nothing was heard of its visitor before
 )
 
 // isMark tells whether an arrival is a presence mark, whose answer nobody awaits.
@@ -22,7 +23,11 @@ func isMark(a *queue.Arrival) bool { return !a.Newcomer && !a.Claim }
 
 func appendArrival(b []byte, a *queue.Arrival) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(a.ID))
-	b = binary.BigEndian.AppendUint64(b, uint64(fit(a.Deadline)))
+	deadline := uint64(fit(a.Deadline))
+	if a.Newcomer && !a.Again {
+		deadline |= unheard
+	}
+	b = binary.BigEndian.AppendUint64(b, deadline)
 	var digits [placeDigits]byte
 	for i, n := placeDigits-1, fit(a.Place); i >= 0; i, n = i-1, n/10 {
 		digits[i] = '0' + byte(n%10)

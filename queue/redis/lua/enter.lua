@@ -1,6 +1,6 @@
 -- enter: where visitors stand who ask. See Store.Enter.
 --
--- ARGV[21]  the items, 33 bytes each: id (8 bytes), until when present (8 bytes, see instant), place
+-- ARGV[21]  the items, 33 bytes each: id (8 bytes), until when present (8 bytes, see UNHEARD), place
 --           (16 digits), flags (1 byte: 1 newcomer, 2 again, 4 join, 8 claim). One string costs much
 --           less than as many arguments.
 -- ARGV[22]  1 where all of them are presence marks: neither newcomers nor claims
@@ -76,6 +76,10 @@ local function mark_present(ids, tills)
     elseif till > known then
       latest[id] = till
       later[k + 1], later[k + 2] = id, tills[i]
+      k = k + 2
+    elseif not latest[id] and byte(stored[i]) == UNHEARD then -- heard of, however short the time
+      latest[id] = known
+      later[k + 1], later[k + 2] = id, '\0' .. sub(stored[i], 2)
       k = k + 2
     end
   end
@@ -204,7 +208,7 @@ local function welcome(id, place)
   if mode == OPEN and fresh or in_line == 0 and not is_held() and callable(slots_taken()) >= 1 then
     if mode ~= OPEN then spend(1) end
     call('ZADD', called, now + claim_within, id)
-    local called_at = note_call(id, place, string.format('%.0f %.0f', now - now % 1000, place))
+    local called_at = note_call(id, place, string.format('%.0f %.0f?', now - now % 1000, place))
     return answer(ADMITTED + JOINED + CLAIMED + PROVISIONAL, place, nil, called_at, now + claim_within - claim_margin)
   end
   if not JOIN then return answer(NONE, 0) end
@@ -221,9 +225,10 @@ local function known(id, place)
   end
   local due = call('ZSCORE', called, id)
   if due then
-    local called_at, place_kept = called_since(id)
+    local called_at, place_kept, heard_of = called_since(id)
     called_at, place = called_at or 0, place_kept or place
     due = tonumber(due)
+    if heard_of then call('HSET', since, id, heard_of) end
     if NEWCOMER then
       -- The answer to the first request was lost. The slot waits as for one let in
       -- on the spot, so that the pass is good also when a tick called them.
@@ -269,10 +274,11 @@ local function one(from, id, kept)
     if is_used(id, PLACE) then
       answer(USED, 0)
     elseif NEWCOMER then
+      TILL = string.char(UNHEARD) .. sub(TILL, 2)
       welcome(id, PLACE)
     else
       came_back(PLACE)
-      queue_up(id, min(PLACE, now), RESTORED)
+      queue_up(id, min(PLACE, now), PLACE < born() and RESTORED or 0)
     end
   end
 end

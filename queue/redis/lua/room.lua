@@ -6,7 +6,8 @@
 -- KEYS[1]   meta      HASH    time, wall, generation; units, at, perhour, burst; last, front, calls; ladder_at;
 --                             run (of the server), keys (how many), young and what is known of a loss, see lose
 -- KEYS[2]   waiting   ZSET    id -> place: the line, present visitors only
--- KEYS[3]   present   HASH    id -> until when a visitor counts as present, 8 bytes: of those waiting, all of them
+-- KEYS[3]   present   HASH    id -> until when a visitor counts as present, 8 bytes, the first of them UNHEARD
+--                             of who was not heard of since they came: of those waiting, all of them
 -- KEYS[4]   agenda    ZSET    slice of time -> itself, of the slices in which visitors are to be looked at;
 --                             who they are is in the LIST agenda:<slice>, see look_at
 -- KEYS[5]   soon      ZSET    id -> until when present, of visitors who may be absent before their slice ends
@@ -14,7 +15,8 @@
 -- KEYS[7]   called    ZSET    id -> until when the slot waits for the visitor
 -- KEYS[8]   active    ZSET    id -> end of the slot
 -- KEYS[9]   since     HASH    id -> when called, for the called and the active; behind a blank the place of
---                             one let in on the spot, who has no ticket to tell it
+--                             one let in on the spot, who has no ticket to tell it; at the end a
+--                             question mark for who was not heard of before they were called, nor since
 -- KEYS[10]  left      ZSET    id -> until when it is remembered that the visitor left
 -- KEYS[11]  used      ZSET    minute -> until when the used tickets of places in that minute are remembered;
 --                             each minute's tickets are in the HASH used:<minute>, see use_up
@@ -50,6 +52,7 @@ local LEAST_HOLD = 3000000                  -- queue.LeastHold
 local NOTHING, PARTS, BEHIND, RESTARTED = 1, 2, 3, 4 -- queue.Found
 local MAX_WORK = 1000                       -- most that one tick ends, moves and calls, each
 local SLICE, PART = 1000000, 250            -- of the agenda: its time, and most ids in one string
+local UNHEARD, QUESTION = 1, 63              -- of a visitor who came, and of whom nothing was heard since
 
 local call = redis.call
 local floor, max, min = math.floor, math.max, math.min
@@ -202,6 +205,13 @@ end
 -- is_held: nobody with a place after the barrier may be called.
 local function is_held() return read_loss() ~= nil and now < y.held end
 
+-- born: when this generation began. What came later and is not known was forgotten, not lost.
+local born_at
+local function born()
+  born_at = born_at or y and y.born or tonumber(call('HGET', meta, 'born') or 0)
+  return born_at
+end
+
 -- came_back: a visitor from before this generation came whom the store did not know.
 local function came_back(instant)
   if read_loss() and y.blank == 1 and instant < y.since and now < y.born + 2 * blank_hold then
@@ -286,15 +296,17 @@ local function slot_end(used_at, idle, called_at)
 end
 
 -- called_since: when a called or active visitor was called, nil when nobody knows,
--- and the place of one let in on the spot.
+-- and the place of one let in on the spot; and of one not heard of, what to note
+-- once they are.
 local function called_since(id)
   local note = call('HGET', since, id)
   if not note then return nil end
-  local at_text, place = string.match(note, '^(%d+) ?(%d*)$')
-  return tonumber(at_text), tonumber(place)
+  local at_text, place = string.match(note, '^(%d+) ?(%d*)')
+  return tonumber(at_text), tonumber(place), byte(note, -1) == QUESTION and sub(note, 1, -2) or nil
 end
 
--- instant reads 8 bytes, the highest first. The first of them is 0.
+-- instant reads 8 bytes, the highest first, but for the first of them, which says
+-- whether its visitor was heard of.
 local function instant(bytes, from)
   local a, b, c, d, e, f, g = byte(bytes, from + 1, from + 7)
   return (((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f) * 256 + g

@@ -20,13 +20,20 @@ local function due(set)
   return ids
 end
 
-local function go_away(ids)
-  if #ids == 0 then return end
-  local args, till = {}, now + keep_place
+-- go_away keeps the places of absent visitors. Who was never heard of since they came,
+-- as a program that took no cookie, is forgotten: the place stands in the ticket, if
+-- there is anybody who has it.
+local function go_away(ids, unheard)
+  local args, k, till = {}, 0, now + keep_place
   for i = 1, #ids do
-    args[2 * i - 1], args[2 * i] = till, ids[i]
+    if unheard[i] then
+      abandoned = abandoned + 1
+    else
+      args[k + 1], args[k + 2] = till, ids[i]
+      k = k + 2
+    end
   end
-  call('ZADD', away, unpack(args))
+  if k > 0 then call('ZADD', away, unpack(args)) end
 end
 
 -- Keys of which others tell that they must be there.
@@ -52,16 +59,20 @@ if #gone > 0 then call('HDEL', since, unpack(gone)) end
 ended = #gone
 
 gone = due(called)
-if #gone > 0 then call('HDEL', since, unpack(gone)) end
-go_away(gone)
 no_shows = #gone
+if no_shows > 0 then
+  local unheard, notes = {}, call('HMGET', since, unpack(gone))
+  for i = 1, no_shows do unheard[i] = notes[i] and byte(notes[i], -1) == QUESTION end
+  call('HDEL', since, unpack(gone))
+  go_away(gone, unheard)
+end
 
 -- look at visitors in line whose time to be present may be over.
 local slice_now = floor(now / SLICE)
 local function look(ids)
   if #ids == 0 then return end
   local marks = call('HMGET', present, unpack(ids))
-  local absent, near, seen = {}, {}, {}
+  local absent, unheard, near, seen = {}, {}, {}, {}
   for i = 1, #ids do
     local id = ids[i]
     if marks[i] and not seen[id] then -- else they left the line
@@ -69,6 +80,7 @@ local function look(ids)
       local till = instant(marks[i], 1)
       if till <= now then
         absent[#absent + 1] = id
+        unheard[#absent] = byte(marks[i]) == UNHEARD
       elseif till < (slice_now + 1) * SLICE then
         near[#near + 1] = till
         near[#near + 1] = id
@@ -81,7 +93,7 @@ local function look(ids)
   if #absent > 0 then
     call('ZREM', waiting, unpack(absent))
     call('HDEL', present, unpack(absent))
-    go_away(absent)
+    go_away(absent, unheard)
   end
 end
 
@@ -119,7 +131,7 @@ end
 look_at_all()
 note()
 
-abandoned = #due(away)
+abandoned = abandoned + #due(away)
 
 due(left)
 local minutes = call('ZRANGEBYSCORE', used, '-inf', now, 'LIMIT', 0, 4)
@@ -148,22 +160,25 @@ while n > 0 do
   local ids = {}
   for i = 1, #next_up, 2 do ids[#ids + 1] = next_up[i] end
   local marks = call('HMGET', present, unpack(ids))
-  local absent, deadlines, calls_at = {}, {}, {}
+  local absent, unheard, deadlines, calls_at = {}, {}, {}, {}
   local called_at = now - now % 1000
+  local called_unheard = string.format('%.0f?', called_at)
   for i = 1, #ids do
     local till = marks[i] and instant(marks[i], 1) or 0
+    local not_heard = marks[i] and byte(marks[i]) == UNHEARD
     if till <= now then
       absent[#absent + 1] = ids[i]
+      unheard[#absent] = not_heard
     else
       local k = #deadlines
       deadlines[k + 1], deadlines[k + 2] = min(till, now + claim_within), ids[i]
-      calls_at[k + 1], calls_at[k + 2] = ids[i], called_at
+      calls_at[k + 1], calls_at[k + 2] = ids[i], not_heard and called_unheard or called_at
       front = max(front, tonumber(next_up[2 * i]))
     end
   end
   call('ZREM', waiting, unpack(ids))
   call('HDEL', present, unpack(ids))
-  go_away(absent)
+  go_away(absent, unheard)
   if #deadlines > 0 then
     call('ZADD', called, unpack(deadlines))
     call('HSET', since, unpack(calls_at))
