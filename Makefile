@@ -8,6 +8,9 @@ PKG      ?= ./...
 FUZZTIME ?= 1m
 BENCH    ?= .
 COUNT    ?= 1
+SEED     ?= 0
+CHAOS_FOR ?= 1m
+ARGS     ?=
 
 # Allocation tests are built without the race detector, so their packages run twice;
 # so does the flash sale, which is only timed where the gates are not slowed down.
@@ -66,6 +69,10 @@ spike: ## 80,000 visitors within ten seconds at gates on this machine; the repor
 .PHONY: restart
 restart: ## 10,000 requests a second while one gate follows another on this machine; fails if any request does
 	go run ./loadtest/restart
+
+.PHONY: chaos
+chaos: deps ## things break while people wait, drawn from SEED, for CHAOS_FOR; ARGS=--race, ARGS='--only store-*'
+	go run ./loadtest/chaos --seed $(SEED) --for $(CHAOS_FOR) $(ARGS)
 
 .PHONY: peers
 peers: ## what a request costs here, beside nginx, HAProxy and bare fasthttp; needs haproxy too

@@ -21,6 +21,8 @@ type Options struct {
 	// Session is the room's; who vanished from inside holds a slot for as long. 0:
 	// not known, and they count as inside until their last answer only.
 	Session time.Duration
+	// MaxActive is the room's. 0: not known, and too many inside are no case.
+	MaxActive int64
 	// Inexact is by how much of itself a position may be wrong; 0: 6 %, negative:
 	// not at all. Positions up to 32 are exact in any case.
 	Inexact float64
@@ -70,8 +72,9 @@ type person struct {
 	freed          int64 // had the answer to leaving; 0: never told
 	vanished, used bool
 	walkedAway     bool
-	forgotten      bool
-	expelledAfter  int64 // idle before they were asked to wait again; 0: they were not
+	forgotten      int64 // when they were told that they have no place; 0: never
+	expelled       int64 // when they were asked to wait again
+	expelledAfter  int64 // idle before that; 0: they were not
 	from, to       int32 // their polls
 }
 
@@ -164,9 +167,9 @@ func (j *Judge) hear(e *Event) {
 	case WalkedAway:
 		p.walkedAway = true
 	case Forgotten:
-		p.forgotten = true
+		p.forgotten = e.Answered
 	case Expelled:
-		p.expelledAfter = max(e.After, 1)
+		p.expelled, p.expelledAfter = e.Answered, max(e.After, 1)
 	}
 }
 
@@ -192,6 +195,34 @@ type Verdict struct {
 
 	// Findings tells some of the cases, a sentence each.
 	Findings []string
+	// Cases are all of them, but for what exceeds a thousand of a kind.
+	Cases []Case
+}
+
+// What is it that was not kept.
+type What string
+
+// What a judge finds.
+const (
+	Overtook    What = "overtaken"
+	TooMany     What = "too many called"
+	TooFull     What = "too many inside"
+	Forgot      What = "place forgotten"
+	Replaced    What = "place replaced"
+	Grew        What = "position grew"
+	PutOut      What = "put out while inside"
+	TwiceIn     What = "let in twice"
+	LeftWaiting What = "not let in"
+)
+
+// Case is one that was not kept.
+type Case struct {
+	What What
+	Text string
+	// From and To are between what it shows, nanoseconds since 1970.
+	From, To int64
+	// Number is how many beyond what is allowed, where that is counted; else 1.
+	Number int64
 }
 
 // Verdict judges what was heard so far.
@@ -212,11 +243,9 @@ func (j *Judge) Verdict() *Verdict {
 			}
 		case p.walkedAway:
 			v.WalkedAway++
-		case !p.forgotten:
+		case p.forgotten == 0:
 			v.NotAdmitted++
-			if v.NotAdmitted <= maxFindings {
-				v.find("visitor %d stayed and was not let in", p.number)
-			}
+			v.find(LeftWaiting, p.sent, j.end, "visitor %d stayed and was not let in", p.number)
 		}
 	}
 	j.overtaken(v)
@@ -228,8 +257,28 @@ func (j *Judge) Verdict() *Verdict {
 	return v
 }
 
-func (v *Verdict) find(format string, args ...any) {
-	v.Findings = append(v.Findings, fmt.Sprintf(format, args...))
+// maxCases is how many of one kind are kept.
+const maxCases = 1000
+
+func (v *Verdict) find(what What, from, to int64, format string, args ...any) {
+	v.findMany(what, from, to, 1, format, args...)
+}
+
+func (v *Verdict) findMany(what What, from, to, number int64, format string, args ...any) {
+	same := 0
+	for i := range v.Cases {
+		if v.Cases[i].What == what {
+			same++
+		}
+	}
+	if same >= maxCases {
+		return
+	}
+	c := Case{what, fmt.Sprintf(format, args...), from, to, number}
+	if same < maxFindings {
+		v.Findings = append(v.Findings, c.Text)
+	}
+	v.Cases = append(v.Cases, c)
 }
 
 // arrange puts polls in order, by person and then by time, and finds out who was
@@ -326,10 +375,9 @@ func (j *Judge) overtaken(v *Verdict) {
 		v.OvertakenPolls++
 		if !hit[q.who] {
 			hit[q.who] = true
-			if v.Overtaken++; v.Overtaken <= maxFindings {
-				v.find("visitor %d was told to wait at a poll sent %v after somebody was let in who came more than %v later",
-					p.number, time.Duration(q.sent-at).Round(time.Millisecond), j.o.Grace)
-			}
+			v.Overtaken++
+			v.find(Overtook, at, q.answered, "visitor %d was told to wait at a poll sent %v after somebody was let in who came more than %v later",
+				p.number, time.Duration(q.sent-at).Round(time.Millisecond), j.o.Grace)
 		}
 	}
 }
@@ -365,19 +413,20 @@ func (j *Judge) calls(v *Verdict) {
 		at     int64
 		ticket uint64
 		who    int32
+		told   int64 // when it was known of
 	}
 	var calls []call
 	for i := range j.people {
 		switch p := &j.people[i]; {
 		case p.in && p.called > 0:
-			calls = append(calls, call{p.called, p.inTicket, int32(i)})
+			calls = append(calls, call{p.called, p.inTicket, int32(i), p.inAt})
 		case p.in:
 			v.UnknownCalls++
 		}
 	}
 	for _, c := range j.copies {
 		if c.called > 0 {
-			calls = append(calls, call{c.called, c.ticket, c.who})
+			calls = append(calls, call{c.called, c.ticket, c.who, c.sent})
 		}
 	}
 	slices.SortFunc(calls, func(a, b call) int {
@@ -397,7 +446,7 @@ func (j *Judge) calls(v *Verdict) {
 	over, from, to := Overshoot(stamps, j.o.Rate, j.o.Burst)
 	v.OvershootWindow = over
 	if over > 0 {
-		v.find("%d visitors were called within %d ms, %d more than %g/s and a burst of %g allow",
+		v.findMany(TooMany, calls[from].told, calls[to].told, over, "%d visitors were called within %d ms, %d more than %g/s and a burst of %g allow",
 			to-from+1, stamps[to]-stamps[from], over, j.o.Rate, j.o.Burst)
 	}
 }
@@ -452,50 +501,78 @@ func (j *Judge) inside(v *Verdict) {
 	slices.Sort(starts)
 	slices.Sort(ends)
 	gone := 0
+	full := Case{What: TooFull} // as long as there are too many; From 0: there are not
 	for i, at := range starts {
 		for gone < len(ends) && ends[gone] <= at {
 			gone++
+			if full.From > 0 && int64(i-gone) <= j.o.MaxActive {
+				full.To = ends[gone-1]
+				v.tooFull(&full, j.o.MaxActive)
+			}
 		}
-		v.InsideMax = max(v.InsideMax, int64(i+1-gone))
+		n := int64(i + 1 - gone)
+		v.InsideMax = max(v.InsideMax, n)
+		if beyond := n - j.o.MaxActive; j.o.MaxActive > 0 && beyond > 0 {
+			full.From, full.To = cmp.Or(full.From, at), at
+			full.Number = max(full.Number, beyond)
+		}
 	}
+	if full.From > 0 {
+		v.tooFull(&full, j.o.MaxActive)
+	}
+}
+
+// tooFull tells of a time in which there were too many inside, which is over.
+func (v *Verdict) tooFull(c *Case, most int64) {
+	v.findMany(c.What, c.From, c.To, c.Number, "%d people were inside at once, where %d are allowed", most+c.Number, most)
+	*c = Case{What: c.What}
 }
 
 // lost finds people who did not keep what they had.
 func (j *Judge) lost(v *Verdict) {
 	hit := make(map[int32]bool)
-	lose := func(who int32, format string, args ...any) {
+	lose := func(who int32, what What, from, to int64, format string, args ...any) {
 		if hit[who] {
 			return
 		}
 		hit[who] = true
-		if v.PlacesLost++; v.PlacesLost <= maxFindings {
-			v.find("visitor %d "+format, append([]any{j.people[who].number}, args...)...)
-		}
+		v.PlacesLost++
+		v.find(what, from, to, "visitor %d "+format, append([]any{j.people[who].number}, args...)...)
 	}
 	for i := range j.people {
 		p, who := &j.people[i], int32(i)
-		if p.forgotten {
-			lose(who, "asked in time and was told that they have no place")
+		if p.forgotten > 0 {
+			lose(who, Forgot, j.lastHeard(p), p.forgotten, "asked in time and was told that they have no place")
 		}
 		if p.expelledAfter > 0 && (j.o.Session == 0 || p.expelledAfter < int64(j.o.Session)) {
-			lose(who, "was inside and was asked to wait again, %v after their last request", time.Duration(p.expelledAfter).Round(time.Millisecond))
+			lose(who, PutOut, p.expelled-p.expelledAfter, p.expelled, "was inside and was asked to wait again, %v after their last request", time.Duration(p.expelledAfter).Round(time.Millisecond))
 		}
 		if p.in && p.ticket != 0 && p.inTicket != 0 && p.ticket != p.inTicket {
-			lose(who, "was let in with another ticket than they came with")
+			lose(who, Replaced, j.lastHeard(p), p.inAt, "was let in with another ticket than they came with")
 		}
+		heard := p.answered
 		for _, q := range j.polls[p.from:p.to] {
 			if p.ticket != 0 && q.ticket != 0 && q.ticket != p.ticket {
-				lose(who, "was given another ticket")
+				lose(who, Replaced, heard, q.answered, "was given another ticket")
 			} else if p.place != 0 && q.place != 0 && q.place != p.place {
-				lose(who, "was given another place, %v later", time.Duration(q.place-p.place)*time.Microsecond)
+				lose(who, Replaced, heard, q.answered, "was given another place, %v later", time.Duration(q.place-p.place)*time.Microsecond)
 			}
+			heard = q.answered
 		}
 	}
 	for _, g := range j.growths() {
 		was, is := &j.polls[g.before], &j.polls[g.after]
-		lose(is.who, "stood at position %d and %v later at %d, and %d before them came back",
+		lose(is.who, Grew, was.sent, is.answered, "stood at position %d and %v later at %d, and %d before them came back",
 			was.position, time.Duration(is.answered-was.answered).Round(time.Millisecond), is.position, g.back)
 	}
+}
+
+// lastHeard is when somebody last heard that they have a place.
+func (j *Judge) lastHeard(p *person) int64 {
+	if p.to > p.from {
+		return j.polls[p.to-1].answered
+	}
+	return p.answered
 }
 
 // growth is a position that grew by more than those who came back.
@@ -617,9 +694,8 @@ func (j *Judge) doubles(v *Verdict) {
 			continue
 		}
 		hit[c.who] = true
-		if v.DoubleAdmissions++; v.DoubleAdmissions <= maxFindings {
-			v.find("the ticket of visitor %d %s", p.number, why)
-		}
+		v.DoubleAdmissions++
+		v.find(TwiceIn, p.inSent, c.sent, "the ticket of visitor %d %s", p.number, why)
 	}
 }
 

@@ -350,7 +350,7 @@ func TestVerdicts(t *testing.T) {
 			c.tell(h)
 			got := h.judge(t, c.o)
 			findings := got.Findings
-			got.Findings, got.Events = nil, 0
+			got.Findings, got.Cases, got.Events = nil, nil, 0
 			if g, w := text(got), text(&c.want); g != w {
 				t.Errorf("got  %s\nwant %s\nfindings %q", g, w, findings)
 			}
@@ -514,5 +514,37 @@ func BenchmarkAdd(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		l.Add(&e)
+	}
+}
+
+// A case says between what it showed, so that it can be held against what happened
+// at that time.
+func TestCasesSayWhen(t *testing.T) {
+	h := newHistory()
+	ann, bob, cat := h.joins(0), h.joins(1000), h.joins(1500)
+	bob.in(2000, 2000)
+	ann.refused(2011, 1)
+	cat.in(2500, 2500)
+	bob.leaves(3000)
+	ann.in(4000, 4000)
+	cat.write(5000, Event{Kind: Expelled, After: ms(5000) - ms(2510)})
+	v := h.judge(t, Options{MaxActive: 1, Session: time.Minute})
+	type when struct {
+		What     What
+		From, To int64
+		Number   int64
+	}
+	var got []when
+	for _, c := range v.Cases {
+		got = append(got, when{c.What, c.From, c.To, c.Number})
+	}
+	want := []when{
+		{Overtook, ms(2010), ms(2021), 1}, // from when bob was in, to ann's answer
+		{TooFull, ms(2510), ms(3000), 1},
+		{TooFull, ms(4010), ms(4010), 1},
+		{PutOut, ms(2520), ms(5010), 1},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %+v\nwant %+v\n%q", got, want, v.Findings)
 	}
 }

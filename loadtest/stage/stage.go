@@ -4,6 +4,7 @@
 package stage
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -31,50 +32,98 @@ const Secret = "a rehearsal's secret, known to everybody"
 // the race detector, with the profile that guides the compiler where there is one.
 func Sluice(t proc.T) string {
 	t.Helper()
+	return build(t, "CGO_ENABLED=0", "-trimpath")
+}
+
+// RacingSluice is Sluice with the race detector, whose findings a gate writes to its
+// log.
+func RacingSluice(t proc.T) string {
+	t.Helper()
+	return build(t, "CGO_ENABLED=1", "-race")
+}
+
+func build(t proc.T, env string, flags ...string) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "sluice")
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", path, "github.com/sluicegate/sluice/cmd/sluice")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	args := append([]string{"build", "-o", path}, flags...)
+	build := exec.CommandContext(t.Context(), "go", append(args, "github.com/sluicegate/sluice/cmd/sluice")...)
+	build.Env = append(os.Environ(), env)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build sluice: %v\n%s", err, out)
 	}
 	return path
 }
 
-// Config is what all gates have in common.
+// Config is what a gate is told. Gates that share a store have all of it in common.
 type Config struct {
-	Store  string // address of a Redis; "": each gate has a line of its own, in memory
-	Origin string // the shop's address, HOST:PORT
-	Room   string // its settings as YAML, a line each: "rate: 50/s\nburst: 10"
-	Proxy  string // further settings of the origin as YAML, a line each: "max_conns: 4096"
+	Store    string   // address of a Redis, HOST:PORT or a URL; "": each gate has a line of its own, in memory
+	Origin   string   // the shop's address, HOST:PORT
+	Room     string   // its settings as YAML, a line each: "rate: 50/s\nburst: 10"
+	Proxy    string   // further settings of the origin as YAML, a line each: "max_conns: 4096"
+	Top      string   // further settings of the gate, likewise: "on_store_loss: admit"
+	Secrets  []string // none: Secret
+	Shutdown string   // "": {delay: 0s, timeout: 5s}
 }
 
-// Gate is a running gate.
+// Gate is a gate on this machine, with addresses of its own that outlive its process.
 type Gate struct {
 	URL   string // for visitors, http://127.0.0.1:PORT
 	Admin string // address of the admin API
 	*proc.Process
+
+	sluice, file string
 }
 
 // Gates starts so many gates and waits until each is ready.
-func Gates(t proc.T, sluice string, n int, c Config) []Gate {
+func Gates(t proc.T, sluice string, n int, c Config) []*Gate {
 	t.Helper()
-	var gates []Gate
-	for i := range n {
-		visitors, admin := "127.0.0.1:"+strconv.Itoa(proc.FreePort(t)), "127.0.0.1:"+strconv.Itoa(proc.FreePort(t))
-		file := filepath.Join(t.TempDir(), fmt.Sprintf("gate-%d.yaml", i))
-		if err := os.WriteFile(file, []byte(c.yaml(visitors, admin)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		p := proc.Start(t, func() error { return ready(admin) }, sluice, "serve", "-c", file)
-		gates = append(gates, Gate{"http://" + visitors, admin, p})
+	var gates []*Gate
+	for range n {
+		g := New(t, sluice)
+		g.Configure(t, c)
+		g.Start(t)
+		gates = append(gates, g)
 	}
 	return gates
 }
 
+// New returns a gate that was not started yet, and is to be configured before.
+func New(t proc.T, sluice string) *Gate {
+	t.Helper()
+	return &Gate{
+		URL: "http://" + FreeAddress(t), Admin: FreeAddress(t),
+		sluice: sluice, file: filepath.Join(t.TempDir(), "sluice.yaml"),
+	}
+}
+
+// Configure writes the gate's file, which counts from its next start or reload on.
+func (g *Gate) Configure(t proc.T, c Config) {
+	t.Helper()
+	if err := os.WriteFile(g.file, []byte(c.yaml(strings.TrimPrefix(g.URL, "http://"), g.Admin)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Start runs the gate, again if it has ended, and waits until it is ready.
+func (g *Gate) Start(t proc.T) {
+	t.Helper()
+	g.Process = proc.Start(t, g.Ready, g.sluice, "serve", "-c", g.file)
+}
+
+// Ready asks the gate whether it takes visitors, and returns why not.
+func (g *Gate) Ready() error { return ready(g.Admin) }
+
 func (c Config) yaml(visitors, admin string) string {
-	store := "memory"
-	if c.Store != "" {
-		store = "redis://" + c.Store
+	store := c.Store
+	switch {
+	case store == "":
+		store = "memory"
+	case !strings.Contains(store, "://"):
+		store = "redis://" + store
+	}
+	secrets := c.Secrets
+	if len(secrets) == 0 {
+		secrets = []string{Secret}
 	}
 	indent := func(lines, by string) string {
 		var b strings.Builder
@@ -86,15 +135,25 @@ func (c Config) yaml(visitors, admin string) string {
 	return fmt.Sprintf(`listen: %s
 admin: {listen: %s}
 store: %s
-secret: %q
+secret: %s
 log: {level: warn, format: text}
-shutdown: {delay: 0s, timeout: 5s}
-origin:
+shutdown: %s
+%sorigin:
   url: http://%s
 %srooms:
   - name: %s
     match: [{path: %s}]
-%s`, visitors, admin, store, Secret, c.Origin, indent(c.Proxy, "  "), Room, Path, indent(c.Room, "    "))
+%s`, visitors, admin, store, list(secrets), cmp.Or(c.Shutdown, "{delay: 0s, timeout: 5s}"), indent(c.Top, ""),
+		c.Origin, indent(c.Proxy, "  "), Room, Path, indent(c.Room, "    "))
+}
+
+// list is texts as a list of YAML.
+func list(texts []string) string {
+	quoted := make([]string, len(texts))
+	for i, text := range texts {
+		quoted[i] = strconv.Quote(text)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
 var client = &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}

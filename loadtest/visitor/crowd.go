@@ -154,8 +154,8 @@ func (c *Crowd) Errors() map[string]int64 {
 // maxErrors is how many different errors are told apart.
 const maxErrors = 50
 
-// complain counts an error by what it is, without addresses.
-func (c *Crowd) complain(s step, err error) {
+// complain counts an error by what it is, without addresses, and returns that.
+func (c *Crowd) complain(s step, err error) string {
 	what := err.Error()
 	var op *net.OpError
 	var number syscall.Errno
@@ -167,13 +167,14 @@ func (c *Crowd) complain(s step, err error) {
 	case errors.As(err, &op):
 		what = op.Err.Error()
 	}
-	what = s.String() + ": " + what
+	of := s.String() + ": "
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, known := c.errors[what]; !known && len(c.errors) >= maxErrors {
-		what = "something else"
+	if _, known := c.errors[of+what]; !known && len(c.errors) >= maxErrors {
+		of, what = "", "something else"
 	}
-	c.errors[what]++
+	c.errors[of+what]++
+	return what
 }
 
 // newSource draws an address for a visitor where the targets are this machine: each

@@ -81,6 +81,7 @@ type outcome struct {
 	step   step
 	status int16 // 0: no answer
 	state  string
+	err    string // why it failed; "": it did not
 }
 
 type ends struct{ requests, failed, duration, waiting, out, in *metric.Series }
@@ -116,6 +117,9 @@ func (g *gauges) ends(o outcome) *ends {
 	defer g.mu.Unlock()
 	if e = g.outcome[o]; e == nil {
 		t := g.tags.With("step", o.step.String(), "status", strconv.Itoa(int(o.status)), "state", o.state)
+		if o.err != "" {
+			t = t.With("error", o.err)
+		}
 		with := func(name string) *metric.Series { return g.registry.Lookup(name).With(t) }
 		e = &ends{
 			with(metric.HTTPReqs), with(metric.HTTPReqFailed), with(metric.HTTPReqDuration), with(metric.HTTPReqWaiting),
@@ -126,19 +130,19 @@ func (g *gauges) ends(o outcome) *ends {
 	return e
 }
 
-// request counts a request that was tried. One that got no answer counts as failed,
-// and has no duration unless it was sent.
-func (g *gauges) request(s step, a *answer, state string, failed bool) {
+// request counts a request that was tried, and why it failed if it did. One that got
+// no answer has no duration unless it was sent.
+func (g *gauges) request(s step, a *answer, state, failed string) {
 	p := &g.parts[s]
 	p.blocked.Time(a.blocked)
 	p.connecting.Time(a.connecting)
 	p.handshaking.Time(a.handshaking)
-	e := g.ends(outcome{s, int16(a.status), state})
+	e := g.ends(outcome{s, int16(a.status), state, failed})
 	e.requests.Add(1)
 	e.out.Add(float64(a.out))
 	e.in.Add(float64(a.in))
 	bad := 0.
-	if failed {
+	if failed != "" {
 		bad = 1
 	}
 	e.failed.Add(bad)

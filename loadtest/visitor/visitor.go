@@ -29,6 +29,7 @@ type visitor struct {
 	used           bool      // the shop answered to the pass
 	last           time.Time // answer of the last request
 	freed          bool      // left, vanished or put out: written down
+	unsure         bool      // may have left: no answer came that tells
 	fails          int       // polls without an answer, in a row
 	refusals       int       // polls refused by something in between, in a row
 }
@@ -211,16 +212,16 @@ func (v *visitor) ask(ctx context.Context, s step, method, path, headers, body, 
 	if err != nil {
 		if ctx.Err() == nil { // what the end of time broke off is nobody's failure
 			a.status = 0
-			c.gauges.request(s, a, "", true)
-			c.complain(s, err)
+			c.gauges.request(s, a, "", c.complain(s, err))
 		}
 		return reply{sent: a.sent, done: a.done}, err
 	}
 	r, err := v.understand(s, a)
-	c.gauges.request(s, a, r.state, err != nil)
+	why := ""
 	if err != nil {
-		c.complain(s, err)
+		why = c.complain(s, err)
 	}
+	c.gauges.request(s, a, r.state, why)
 	v.last = r.done
 	return r, err
 }
@@ -626,6 +627,7 @@ func (v *visitor) shop(ctx context.Context, leaves bool, closeTabs func()) {
 		r, err := v.ask(ctx, stepOrder, "POST", j.Order.Path, navigation, j.Order.Body, j.Order.Type)
 		switch {
 		case err != nil:
+			v.unsure = true
 		case r.waits():
 			v.expelled(&r)
 			return
@@ -645,6 +647,7 @@ func (v *visitor) shop(ctx context.Context, leaves bool, closeTabs func()) {
 	closeTabs()
 	r, err := v.ask(ctx, stepLeave, "DELETE", "/.sluice/rooms/"+v.crowd.room, byScript, "", "")
 	if err != nil {
+		v.unsure = true
 		v.vanish()
 		return
 	}
@@ -695,7 +698,7 @@ func (v *visitor) vanish() {
 	v.freed = true
 	v.crowd.gauges.vanished.Add(1)
 	t := v.last.UnixNano()
-	v.write(judge.Event{Kind: judge.Vanished, Used: v.used, Sent: t, Answered: t})
+	v.write(judge.Event{Kind: judge.Vanished, Used: v.used && !v.unsure, Sent: t, Answered: t})
 }
 
 // cheat opens the page from other connections with copies of the ticket that the

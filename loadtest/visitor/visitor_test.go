@@ -411,7 +411,7 @@ func TestCheatsShowTheirTicketFromElsewhereWhileInsideAndAfterwards(t *testing.T
 				t.Errorf("the copies came from %s and %s", f.questions()[3].from, f.questions()[5].from)
 			}
 			v := r.verdict(t, judge.Options{})
-			v.Events, v.Findings, v.InsideMax, v.OvershootWindow = 0, nil, 0, 0
+			v.Events, v.Findings, v.Cases, v.InsideMax, v.OvershootWindow = 0, nil, nil, 0, 0
 			if got, want := fmt.Sprintf("%+v", *v), fmt.Sprintf("%+v", c.wants); got != want {
 				t.Errorf("\ngot  %s\nwant %s", got, want)
 			}

@@ -121,7 +121,7 @@ func startRedis(t T, port int, extra []string) (*Process, error) {
 	}, extra...)
 	return start(t, func(p *Process) error {
 		// Another test's server may have taken the port a moment ago and answer there.
-		if !bytes.Contains(p.output(), []byte("Ready to accept connections")) {
+		if !bytes.Contains(p.Output(), []byte("Ready to accept connections")) {
 			return errors.New("it does not say that it is ready")
 		}
 		return ping(address(port))
@@ -274,7 +274,7 @@ func startCommand(t T, ready func(*Process) error, cmd *exec.Cmd) (*Process, err
 		case <-again.C:
 		case <-p.done:
 			err := fmt.Errorf("%s ended at once: %s", name, p.cmd.ProcessState)
-			if bytes.Contains(bytes.ToLower(p.output()), []byte("address already in use")) {
+			if bytes.Contains(bytes.ToLower(p.Output()), []byte("address already in use")) {
 				err = fmt.Errorf("%w: %w", err, errPortTaken)
 			}
 			return nil, err
@@ -325,7 +325,8 @@ func (p *Process) Pid() int { return p.cmd.Process.Pid }
 // Done returns a channel that is closed when the program has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-func (p *Process) output() []byte {
+// Output returns what the program has printed so far.
+func (p *Process) Output() []byte {
 	text, err := os.ReadFile(p.log)
 	if err != nil {
 		return []byte(err.Error())
@@ -334,6 +335,6 @@ func (p *Process) output() []byte {
 }
 
 func (p *Process) tail() []byte {
-	text := p.output()
+	text := p.Output()
 	return text[max(0, len(text)-tailSize):]
 }

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sluicegate/sluice/loadtest/judge"
+)
+
+// allowance is something that visitors may see because of a fault, and that breaks no
+// promise. Whatever else they see does.
+type allowance struct {
+	kinds string // of faults, as for choose, with blanks between
+
+	// Either a finding of the judges, or requests that fail: for one of these reasons,
+	// at one of these steps.
+	what    judge.What
+	errors  []string
+	steps   []string // none: any
+	until   time.Duration
+	ofBegin bool // until counts from the fault's beginning, not from its end
+
+	// most is how many a fault may cause; 0: any number.
+	most int64
+	// following: only if a fault of these kinds came before it, and after what the
+	// finding began with.
+	following string
+
+	why string
+}
+
+// visitorTimeout is the longest that a visitor waits for an answer.
+const visitorTimeout = 6 * time.Second
+
+var (
+	brokenOff = []string{"connection reset by peer", "unexpected EOF", "broken pipe"}
+	atShop    = []string{"join", "reload", "replay", "page", "asset", "order", "post"} // steps whose requests may reach the shop
+)
+
+// allowances are all that there are.
+var allowances = []allowance{
+	{
+		kinds: "gate-kill", errors: brokenOff, until: time.Second, ofBegin: true,
+		why: "a killed gate's connections are reset; visitors come again, to another",
+	},
+	{
+		kinds: "gate-freeze", errors: []string{"timeout"}, until: visitorTimeout + time.Second,
+		why: "a gate that hangs does not answer; visitors come again, to another",
+	},
+	{
+		kinds: "front-cut", errors: brokenOff, until: time.Second, ofBegin: true,
+		why: "the connections are the visitors' own",
+	},
+	{
+		kinds: "front-answers front-slow", errors: []string{"timeout"}, until: visitorTimeout + time.Second,
+		why: "the connections are the visitors' own",
+	},
+	{
+		kinds: "shop-gone shop-resets", errors: []string{"status 502", "status 503"}, steps: atShop, until: 2 * time.Second,
+		why: "the shop does not answer; the page keeps the pass",
+	},
+	{
+		kinds: "shop-500", errors: []string{"status 500"}, steps: atShop, until: time.Second,
+		why: "this is the shop's answer",
+	},
+	{
+		kinds: "store-flush store-empty store-older key-*", what: judge.TwiceIn, following: "gate-kill gate-stop", until: time.Minute,
+		why: "that a ticket was used was known to the store, which lost it, and to the gate that gave the pass, which was restarted",
+	},
+}
+
+// isFor tells whether the allowance is for faults of a kind.
+func isFor(list, kind string) bool {
+	return slices.ContainsFunc(strings.Fields(list), func(p string) bool { return matches(p, kind) })
+}
+
+// covers tells whether something that showed between two instants may be because of
+// a fault.
+func (a *allowance) covers(f *fault, faults []*fault, from, to time.Time) bool {
+	if !isFor(a.kinds, f.name) || f.began.IsZero() || to.Before(f.began) {
+		return false
+	}
+	end := f.ended
+	if a.ofBegin {
+		end = f.began
+	}
+	if !end.IsZero() && from.After(end.Add(a.until)) {
+		return false
+	}
+	if a.following == "" {
+		return true
+	}
+	return slices.ContainsFunc(faults, func(g *fault) bool {
+		return isFor(a.following, g.name) && g.began.After(from) && g.began.Before(f.ended)
+	})
+}
+
+// explain returns the fault that something may be because of, nil if none. used are
+// how many were explained so far, by fault and allowance.
+func explain(faults []*fault, used map[*fault]map[*allowance]int64, from, to time.Time, number int64, fits func(*allowance) bool) *fault {
+	for _, f := range faults {
+		for i := range allowances {
+			a := &allowances[i]
+			if !fits(a) || !a.covers(f, faults, from, to) {
+				continue
+			}
+			if used[f] == nil {
+				used[f] = make(map[*allowance]int64)
+			}
+			if a.most > 0 && used[f][a]+number > a.most {
+				continue
+			}
+			used[f][a] += number
+			return f
+		}
+	}
+	return nil
+}

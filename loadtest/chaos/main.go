@@ -1,0 +1,196 @@
+// Command chaos breaks things while people wait: it starts gates, a redis-server and a
+// shop that writes down who came, sends visitors, and plays faults that are drawn from
+// a seed. Then the line drains, and the judges say which promises were kept.
+//
+//	go run ./loadtest/chaos                               # one minute, another seed each time
+//	go run ./loadtest/chaos --seed 7 --for 60s            # the same faults at the same times again
+//	go run ./loadtest/chaos --seed 7 --only 'store-*'     # some kinds of faults only
+//	go run ./loadtest/chaos --race                        # gates with the race detector
+//	go run ./loadtest/chaos --list                        # the kinds that there are
+//	go run ./loadtest/chaos --table                       # each kind by itself: the rows of docs/reliability.md
+//
+// It ends with 0 when every promise was kept, else with 1, and says how to repeat it.
+// Faults come at the same times again with the same seed; what gates and visitors were
+// just then doing differs a little each time.
+//
+// What a fault may do to visitors without a promise being broken stands in
+// allowances.go, all of it, with the reason. How to add a kind of fault: see kind.
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/sluicegate/sluice/loadtest/stage"
+	"github.com/sluicegate/sluice/queue/queuetest/proc"
+)
+
+func main() {
+	c := trial{room: defaultRoom(), empty: true}
+	var only string
+	var race, list, table bool
+	flag.Uint64Var(&c.seed, "seed", 0, "`NUMBER` that the faults are drawn from; 0: one of its own")
+	flag.DurationVar(&c.length, "for", time.Minute, "how long people arrive and things break")
+	flag.IntVar(&c.gates, "gates", 3, "gates that share the store")
+	flag.StringVar(&only, "only", "", "kinds of faults, with commas between; 'store-*' is all that begin so")
+	flag.BoolVar(&race, "race", false, "gates with the race detector")
+	flag.BoolVar(&list, "list", false, "name the kinds of faults, and do nothing")
+	flag.BoolVar(&table, "table", false, "each kind by itself, and in the end a table in Markdown")
+	flag.StringVar(&c.logs, "logs", "", "`FOLDER` for the gates' logs")
+	flag.Parse()
+	names := strings.FieldsFunc(only, func(r rune) bool { return r == ',' })
+	var err error
+	if c.kinds, err = choose(names); err != nil || flag.NArg() > 0 || c.gates < 1 || c.length < quietAtFirst {
+		if err == nil {
+			err = fmt.Errorf("at least one gate, at least %v, and nothing but flags", quietAtFirst)
+		}
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		os.Exit(2)
+	}
+	if list {
+		for _, k := range c.kinds {
+			fmt.Printf("%-18s %s\n", k.name, k.about)
+		}
+		return
+	}
+	if c.seed == 0 {
+		c.seed = 1 + rand.Uint64N(1<<32)
+	}
+	var more []string
+	if only != "" {
+		more = append(more, fmt.Sprintf("--only '%s'", only))
+	}
+	if race {
+		more = append(more, "--race")
+	}
+	kept := true
+	code := proc.Main("chaos", os.Stderr, func(t proc.T) {
+		sluice := ""
+		if race {
+			sluice = stage.RacingSluice(t)
+		} else {
+			sluice = stage.Sluice(t)
+		}
+		if table {
+			kept = c.rows(t, sluice, os.Stdout)
+		} else {
+			kept = c.tell(t, sluice, os.Stdout, more...)
+		}
+	})
+	if code == 0 && !kept {
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// tell carries the run out, writes what became of it, and returns whether every
+// promise was kept.
+func (c *trial) tell(t proc.T, sluice string, out io.Writer, more ...string) bool {
+	t.Helper()
+	fmt.Fprintf(out, "seed %d: %v, %d gates on one redis-server, %d kinds of faults\n\n", c.seed, c.length, c.gates, len(c.kinds))
+	e := c.try(t, sluice, out)
+	r := e.judge()
+	e.write(out, r)
+	if !r.kept() {
+		fmt.Fprintf(out, "\nPromises were broken. Again: %s\n", c.command(more...))
+	}
+	return r.kept()
+}
+
+// command is what does the same again.
+func (c *trial) command(more ...string) string {
+	return strings.Join(append([]string{"go run ./loadtest/chaos", fmt.Sprintf("--seed %d --for %v", c.seed, c.length)}, more...), " ")
+}
+
+// maxTold is how many cases of a promise are told.
+const maxTold = 10
+
+func (e *evidence) write(out io.Writer, r *result) {
+	v := e.verdict
+	fmt.Fprintf(out, "\nFaults, what visitors saw of each, and how letting in went on\n\n")
+	for _, f := range e.faults {
+		if f.began.IsZero() {
+			continue
+		}
+		a := e.admission(f)
+		went := "nobody was let in after it"
+		if a.went {
+			went = fmt.Sprintf("stood %s, on %s after its end", seconds(a.stood), seconds(a.resumed))
+		}
+		fmt.Fprintf(out, "%7s  %-18s for %-5s %s; %s\n", e.since(f.began), f.name, seconds(f.ended.Sub(f.began)), went, tally(r.seen[f]))
+	}
+	fmt.Fprintf(out, "\n%d visitors: %d let in (%d on the spot), %d walked away; most inside at once %d of %d; %g tickets and passes came back\n\n",
+		v.Visitors, v.Admitted, v.OnSpot, v.WalkedAway, v.InsideMax, e.room.maxActive, e.restored)
+	for _, p := range r.promises {
+		word := "kept"
+		if len(p.broken) > 0 {
+			word = "BROKEN"
+		}
+		fmt.Fprintf(out, "  %s  %-32s %s\n", p.name, p.text, word)
+		for i, text := range p.broken {
+			if i == maxTold {
+				fmt.Fprintf(out, "        and %d more\n", len(p.broken)-i)
+				break
+			}
+			fmt.Fprintf(out, "        %s\n", text)
+		}
+		for i, text := range p.allowed {
+			if i == maxTold {
+				fmt.Fprintf(out, "        and %d more\n", len(p.allowed)-i)
+				break
+			}
+			fmt.Fprintf(out, "        allowed: %s\n", text)
+		}
+	}
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
+
+// rows runs each kind by itself and writes a row of the table for it.
+func (c *trial) rows(t proc.T, sluice string, out io.Writer) bool {
+	t.Helper()
+	fmt.Fprintln(out, "| fault | what visitors saw | letting in went on | places lost | double admissions | overshoot | |")
+	fmt.Fprintln(out, "| --- | --- | --- | --- | --- | --- | --- |")
+	kept := true
+	for _, k := range c.kinds {
+		one := *c
+		one.kinds = []*kind{k}
+		var text bytes.Buffer
+		e := one.try(t, sluice, &text)
+		r := e.judge()
+		if !r.kept() {
+			kept = false
+			e.write(&text, r)
+			fmt.Fprintf(os.Stderr, "%s: promises were broken\n%s", k.name, text.Bytes())
+		}
+		fmt.Fprintln(out, e.row(k, r, one.command("--only "+k.name)))
+	}
+	return kept
+}
+
+// row is what one kind of fault did, the worst of its times.
+func (e *evidence) row(k *kind, r *result, command string) string {
+	var seen []failure
+	var worst time.Duration
+	n := 0
+	for _, f := range e.faults {
+		if f.began.IsZero() {
+			continue
+		}
+		n++
+		seen = append(seen, r.seen[f]...)
+		worst = max(worst, e.admission(f).resumed)
+	}
+	on := "at once"
+	if worst >= 500*time.Millisecond {
+		on = "after " + seconds(worst)
+	}
+	v := e.verdict
+	return fmt.Sprintf("| %s | %s | %s | %d | %d | %d | `%s` |", k.about, tally(seen), on, v.PlacesLost, v.DoubleAdmissions, v.OvershootWindow, command)
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sluicegate/sluice/loadtest/judge"
+	"github.com/sluicegate/sluice/loadtest/origin"
+)
+
+// evidence is all that was seen of a run.
+type evidence struct {
+	room     room
+	start    time.Time
+	faults   []*fault
+	failures []failure   // in order of time
+	admitted []time.Time // likewise
+	verdict  *judge.Verdict
+	shop     origin.Stats
+
+	overshoot float64  // by the gates' own count
+	restored  float64  // likewise
+	left      counts   // who was in line or had a slot when all were gone
+	broken    []string // gates that died, races that were found
+}
+
+// failure is a request that failed.
+type failure struct {
+	at   time.Time
+	step string
+	why  string
+}
+
+// promise is what one of them came to.
+type promise struct {
+	name    string // P1
+	text    string
+	broken  []string // none: it was kept
+	allowed []string // what would have broken it, had no fault explained it
+}
+
+// findings are by which of the judges' findings each promise is broken.
+var findings = map[judge.What]string{
+	judge.Overtook: "P1",
+	judge.TooMany:  "P2", judge.TooFull: "P2",
+	judge.Forgot: "P3", judge.Replaced: "P3", judge.Grew: "P3", judge.LeftWaiting: "P3",
+	judge.TwiceIn: "P4",
+	judge.PutOut:  "P6",
+}
+
+// insideSteps are what only those do who were let in.
+var insideSteps = []string{"page", "asset", "order", "leave"}
+
+// result is what the evidence comes to.
+type result struct {
+	promises []*promise
+	seen     map[*fault][]failure // by the fault that explains them
+}
+
+func (r *result) kept() bool {
+	return !slices.ContainsFunc(r.promises, func(p *promise) bool { return len(p.broken) > 0 })
+}
+
+// judge holds a run to the promises.
+func (e *evidence) judge() *result {
+	r := &result{seen: make(map[*fault][]failure), promises: []*promise{
+		{name: "P1", text: "first come, first served"},
+		{name: "P2", text: "never over the limit"},
+		{name: "P3", text: "nobody loses their place"},
+		{name: "P4", text: "one ticket, one slot"},
+		{name: "P5", text: "no way around"},
+		{name: "P6", text: "the admitted are left alone"},
+		{name: "P8", text: "people who left cost nobody"},
+		{name: "--", text: "whoever asks is answered"},
+		{name: "--", text: "gates live, without races"},
+	}}
+	of := func(name string) *promise {
+		return r.promises[slices.IndexFunc(r.promises, func(p *promise) bool { return p.name == name })]
+	}
+	answers, gates := r.promises[len(r.promises)-2], r.promises[len(r.promises)-1]
+
+	used := make(map[*fault]map[*allowance]int64)
+	for i := range e.verdict.Cases {
+		c := &e.verdict.Cases[i]
+		from, to := time.Unix(0, c.From), time.Unix(0, c.To)
+		text := fmt.Sprintf("%s to %s: %s", e.since(from), e.since(to), c.Text)
+		p := of(findings[c.What])
+		if f := explain(e.faults, used, from, to, c.Number, func(a *allowance) bool { return a.what == c.What }); f != nil {
+			p.allowed = append(p.allowed, text+" ("+f.name+")")
+		} else {
+			p.broken = append(p.broken, text)
+		}
+	}
+	for _, x := range e.failures {
+		f := explain(e.faults, used, x.at, x.at, 1, func(a *allowance) bool {
+			return slices.Contains(a.errors, x.why) && (len(a.steps) == 0 || slices.Contains(a.steps, x.step))
+		})
+		if f != nil {
+			r.seen[f] = append(r.seen[f], x)
+			continue
+		}
+		p := answers
+		if slices.Contains(insideSteps, x.step) {
+			p = of("P6")
+		}
+		p.broken = append(p.broken, fmt.Sprintf("%s: %s: %s", e.since(x.at), x.step, x.why))
+	}
+	if n := e.overshoot; n > 0 {
+		of("P2").broken = append(of("P2").broken, fmt.Sprintf("sluice_overshoot_total is %g", n))
+	}
+	if n := e.shop.Unadmitted + e.shop.Leaked; n > 0 {
+		of("P5").broken = append(of("P5").broken, fmt.Sprintf("%d requests reached the shop that should not have: %s", n, strings.Join(e.shop.Examples, "; ")))
+	}
+	if n := e.left; n.Waiting+n.Called+n.Active > 0 {
+		of("P8").broken = append(of("P8").broken, fmt.Sprintf("all were gone, and %d were waiting, %d called, %d active", n.Waiting, n.Called, n.Active))
+	}
+	gates.broken = e.broken
+	return r
+}
+
+// since is an instant as a time since the start.
+func (e *evidence) since(t time.Time) string { return fmt.Sprintf("%.1fs", t.Sub(e.start).Seconds()) }
+
+// admission is how letting in went on around a fault.
+type admission struct {
+	stood   time.Duration // the longest that nobody was let in, from the fault's beginning until it went on
+	resumed time.Duration // from the fault's end until somebody was let in
+	went    bool          // on, before the run was over
+}
+
+func (e *evidence) admission(f *fault) (a admission) {
+	last := f.began
+	for _, t := range e.admitted {
+		if t.Before(f.began) {
+			continue
+		}
+		a.stood = max(a.stood, t.Sub(last))
+		last = t
+		if !t.Before(f.ended) {
+			a.resumed, a.went = t.Sub(f.ended), true
+			break
+		}
+	}
+	return a
+}
+
+// tally says how many of each there are, the most frequent first.
+func tally(failures []failure) string {
+	if len(failures) == 0 {
+		return "no failed request"
+	}
+	n := map[string]int{}
+	for _, x := range failures {
+		n[x.step+": "+x.why]++
+	}
+	keys := make([]string, 0, len(n))
+	for k := range n {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b string) int { return cmp.Or(cmp.Compare(n[b], n[a]), cmp.Compare(a, b)) })
+	for i, k := range keys {
+		keys[i] = fmt.Sprintf("%dx %s", n[k], k)
+	}
+	return strings.Join(keys, ", ")
+}
