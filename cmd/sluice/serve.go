@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -61,6 +62,7 @@ second signal ends the process at once.`,
 		}
 		log := newLogger(c.Log)
 		redis.SetLogger(redisLog{log})
+		limitMemory(log, memlimit.FromCgroup)
 		p, err := newProcess(c, log, load)
 		if err != nil {
 			return err
