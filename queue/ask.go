@@ -30,54 +30,6 @@ const (
 	heldAgain = 250 * time.Millisecond
 )
 
-// Join asks for somebody who has nothing in hand. With join they take a place if
-// they cannot be let in on the spot; without, they are let in or get None.
-//
-// When the store cannot be asked, a place is given all the same: it is an instant,
-// which this gate knows. The ticket brings it to the store later.
-func (l *Line) Join(id ID, join bool) Answer {
-	v := l.view.Load()
-	now := l.now()
-	if !join && !l.mayAdmit(v, now) {
-		state := None
-		if v.Settings.Mode == ModeClosed {
-			state = Closed
-		}
-		return l.answer(v, now, Standing{State: state, Rank: -1}, 0)
-	}
-	after := PollAfter(v.pace.turn(v.crowd+1, &v.Settings), v.crowd, &v.Settings, chance())
-	place := l.clock.place()
-	s, err := l.entering.ask(Arrival{
-		ID: id, Place: place, Deadline: PresentUntil(place, after),
-		Newcomer: true, Join: join, Claim: true,
-	})
-	if err != nil {
-		s = Standing{State: None, Rank: -1}
-		if join {
-			s = Standing{State: Waiting, Place: place, Rank: -1}
-		}
-		if v.Settings.Mode == ModeClosed {
-			s = Standing{State: Closed, Rank: -1}
-		}
-	}
-	if s.State == Waiting && s.Rank >= 0 && s.Rank <= reach(&v.Settings) {
-		after = v.soon(s.Rank) // their slot would be called and wait for their first poll
-	}
-	return l.answer(l.view.Load(), l.now(), s, after)
-}
-
-// mayAdmit tells whether a visitor might be let in on the spot, as far as the
-// snapshot tells.
-func (l *Line) mayAdmit(v *view, now time.Time) bool {
-	switch {
-	case v.Settings.Mode == ModeOpen:
-		return true
-	case v.Settings.Mode != ModeAuto:
-		return false
-	}
-	return v.received.IsZero() || now.Sub(v.received) > staleAfter || v.crowd == 0
-}
-
 // Poll asks for the holder of a ticket. Whoever is far from the front is answered
 // from the snapshot and marked present in the background; the others ask the
 // store; and of both those whose turn is near are held until it comes, if hold
@@ -116,9 +68,12 @@ func (l *Line) Poll(id ID, place Time, hold bool, alive func() bool) Answer {
 		return l.answer(v, now, s, after)
 	}
 	a.Claim = true
+	if l.joining.remove(id) { // they joined a moment ago, and the store does not know yet
+		a.Newcomer, a.Join = true, true
+	}
 	s, err := l.entering.ask(a)
 	if err != nil {
-		a.Claim = false
+		a.Newcomer, a.Join, a.Claim = false, false, false
 		l.marks.add(a) // present, as soon as the store can be told
 		return l.answer(l.view.Load(), l.now(), Standing{State: Waiting, Place: place, Rank: -1}, after)
 	}
@@ -196,8 +151,8 @@ func (l *Line) answer(v *view, now time.Time, s Standing, after time.Duration) A
 	}
 	l.promise(now, a.PollAfter)
 	a.Position = v.Ladder.Position(s.Place)
-	if a.Position == 0 && s.Rank >= 0 && !v.rebuilt { // came after the ladder was taken
-		a.Position = RungAtOrAfter(s.Rank) + 1
+	if (a.Position == 0 || s.Joined) && s.Rank >= 0 && !v.rebuilt { // came after the ladder was taken
+		a.Position = max(a.Position, RungAtOrAfter(s.Rank)+1)
 	}
 	if a.Position > 0 {
 		a.Waiting = max(a.Waiting, a.Position)

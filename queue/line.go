@@ -37,6 +37,7 @@ type Line struct {
 	pace     Pace
 
 	entering group[Arrival, Standing]
+	joining  joining
 	leaving  group[Departure, Departed]
 	marks    marks
 	visits   visits
@@ -60,6 +61,8 @@ type view struct {
 	// one, and crowd how many waited then; else it is Waiting.
 	rebuilt bool
 	crowd   int64
+	joined  int64   // newcomers of this gate of whom the snapshot knows
+	growth  float64 // of the line, newcomers a second
 }
 
 // LineConfig says what a Line works with.
@@ -98,6 +101,7 @@ func NewLine(c LineConfig) *Line {
 	// moment are taken up in any order. A store is also faster at it.
 	l.entering.order = func(a, b Arrival) int { return cmp.Compare(a.Place, b.Place) }
 	l.leaving.init(l.sendLeave)
+	l.joining.init()
 	l.visits.init()
 	l.held.init()
 	l.view.Store(&view{Settings: c.Settings.Fit()})
@@ -109,7 +113,7 @@ func NewLine(c LineConfig) *Line {
 // What was gathered last is sent before it returns.
 func (l *Line) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for _, part := range []func(context.Context){l.entering.run, l.leaving.run, l.tickForever, l.reportForever} {
+	for _, part := range []func(context.Context){l.entering.run, l.leaving.run, l.joinForever, l.tickForever, l.reportForever} {
 		wg.Go(func() { part(ctx) })
 	}
 	wg.Wait()

@@ -88,8 +88,9 @@ type Arrival struct {
 	Again bool
 	// Join: a newcomer who cannot be admitted on the spot takes a place.
 	Join bool
-	// Claim: the visitor waits for this answer and takes the slot when called.
-	// A presence mark, sent after its poll was answered, does not claim.
+	// Claim: the visitor waits for this answer, takes the slot when called, or is let
+	// in on the spot. What is sent after its request was answered does not claim: a
+	// presence mark, or a newcomer who was given a place far back.
 	Claim bool
 }
 
@@ -103,7 +104,7 @@ type Standing struct {
 	// Place is the place the store keeps; 0 when there is none. A presence mark of
 	// somebody in line (no Newcomer, no Claim) may be answered with its own.
 	Place Time
-	Rank  int64 // present visitors before this one; -1 unknown. Only for Waiting
+	Rank  int64 // present visitors before this one; -1 unknown. Only for Waiting, where Claim asks
 	// Called is when the visitor was called, Until the latest instant that a pass
 	// may be valid to. Only for Admitted.
 	Called, Until Time

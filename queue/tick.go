@@ -82,7 +82,7 @@ func (l *Line) tick() (again bool, err error) {
 		}
 	}
 	var s Snapshot
-	sent := l.now()
+	sent, joined := l.now(), l.joining.known()
 	err = l.do(metrics.Tick, 0, func(ctx context.Context, c *Call) (Moment, error) {
 		s, err = l.store.Tick(ctx, c)
 		return s.Moment, err
@@ -91,7 +91,7 @@ func (l *Line) tick() (again bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	again = l.see(s, sent)
+	again = l.see(s, sent, joined)
 	if s.Overrides != nil {
 		l.keepOverrides(s.Overrides.Version)
 	}
@@ -137,7 +137,7 @@ func (l *Line) keepOverrides(stored int64) {
 }
 
 // see keeps a snapshot. It reports whether there is a reason to tick again at once.
-func (l *Line) see(s Snapshot, sent time.Time) (again bool) {
+func (l *Line) see(s Snapshot, sent time.Time, joined int64) (again bool) {
 	again = s.More
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -157,6 +157,8 @@ func (l *Line) see(s Snapshot, sent time.Time) (again bool) {
 	} else {
 		v.crowd = s.Waiting
 	}
+	v.growth = growth(&v, &s)
+	v.joined = joined
 	v.Snapshot, v.received, v.pace, v.rebuilt = s, sent, l.pace, rebuilt
 	l.welcomed.Store(0)
 	l.visits.mu.Lock()

@@ -155,6 +155,7 @@ func (l *Line) Extend(id ID, place, called, until Time, extend time.Duration) (T
 
 // Leave frees a visitor's slot or place now. Until is the pass's, 0 for a ticket.
 func (l *Line) Leave(id ID, place, until Time) error {
+	l.joining.remove(id)
 	_, err := l.leaving.ask(Departure{ID: id, Place: place, Until: until})
 	if err == nil {
 		l.visits.mu.Lock()
@@ -267,6 +268,7 @@ func (l *Line) reportForever(ctx context.Context) {
 
 func (l *Line) report() {
 	// What could not be sent is kept for the next time.
+	l.sendJoining() // or their marks would tell of them first
 	_ = l.handOver()
 	_ = l.sendMarks(l.sendEnter)
 	_ = l.sendVisits(l.sendRenew)

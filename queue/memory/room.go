@@ -146,7 +146,7 @@ func (r *room) enter(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standing
 		if a.Claim && !a.Newcomer {
 			return r.claim(c, v)
 		}
-		if a.Newcomer {
+		if a.Claim {
 			// The answer to the first request was lost. The slot waits as for one let
 			// in on the spot, so that the pass is good also when a tick called them.
 			r.setDeadline(v, max(v.deadline, v.since.Add(c.Settings.ClaimWithin)))
@@ -170,8 +170,8 @@ func (r *room) welcome(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standi
 	switch {
 	case s.Mode == queue.ModeClosed:
 		return queue.Standing{State: queue.Closed, Rank: -1}
-	case fresh && s.Mode == queue.ModeOpen,
-		fresh && r.count[waiting] == 0 && !r.isHeld() && r.callable(s) > 0:
+	case fresh && s.Mode == queue.ModeOpen && a.Claim,
+		fresh && a.Claim && r.count[waiting] == 0 && !r.isHeld() && r.callable(s) > 0:
 		if s.Mode != queue.ModeOpen {
 			r.credit = r.credit.Spend(1)
 		}
@@ -201,7 +201,7 @@ func (r *room) inLine(c *queue.Call, a *queue.Arrival, v *visitor, fresh bool) q
 		return queue.Standing{State: queue.Closed, Place: v.place, Rank: -1}
 	}
 	out := queue.Standing{State: queue.Waiting, Place: v.place, Rank: -1}
-	if a.Claim || a.Newcomer {
+	if a.Claim {
 		out.Rank = r.rank(v)
 	}
 	return out

@@ -342,7 +342,7 @@ func (m *model) enter(c *queue.Call, a queue.Arrival, knows bool) queue.Standing
 		case s.Mode == queue.ModeClosed:
 			out.State = queue.Closed
 			return out
-		case open, len(m.line()) == 0 && m.now >= m.loss.held && m.free(c, knows) > 0:
+		case open && a.Claim, a.Claim && len(m.line()) == 0 && m.now >= m.loss.held && m.free(c, knows) > 0:
 			if !open && m.limit.perHour >= 0 {
 				m.limit.calls = append(m.limit.calls, m.earned())
 			}
@@ -374,7 +374,7 @@ func (m *model) enter(c *queue.Call, a queue.Arrival, knows bool) queue.Standing
 		return admitted(p, out)
 	case called:
 		switch {
-		case a.Newcomer:
+		case a.Newcomer && a.Claim:
 			p.deadline = max(p.deadline, p.called.Add(s.ClaimWithin))
 			return provisional(s, p, out)
 		case a.Claim:
@@ -399,7 +399,7 @@ func (m *model) enter(c *queue.Call, a queue.Arrival, knows bool) queue.Standing
 		return admitted(p, out)
 	case s.Mode == queue.ModeClosed:
 		out.State = queue.Closed
-	default:
+	case a.Claim:
 		out.Rank = int64(slices.Index(m.line(), p))
 	}
 	return out

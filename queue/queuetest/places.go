@@ -45,6 +45,26 @@ func places(t *testing.T, open Open) {
 		}
 	})
 
+	t.Run("a newcomer who was answered before takes a place, not a slot", func(t *testing.T) {
+		for _, mode := range []queue.Mode{queue.ModeAuto, queue.ModeOpen} {
+			l := newLine(t, open, func(s *queue.Settings) { s.Mode = mode })
+			a := l.newcomer("ann")
+			a.Claim = false
+			s := l.arriveAs("ann", a)
+			l.wants(s, "waiting joined")
+			equal(t, "rank", s.Rank, -1)
+			if mode == queue.ModeOpen {
+				l.polls("ann", "admitted claimed")
+				continue
+			}
+			l.wants(l.arrive("bob"), "waiting joined")
+			equal(t, "calls", l.tick().NewCalls, 2)
+			a.Again = true
+			l.wants(l.arriveAs("ann", a), "waiting") // sent twice, when she was called already
+			l.polls("ann", "admitted claimed")
+		}
+	})
+
 	t.Run("a request that is sent again has one place", func(t *testing.T) {
 		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
 		a := l.newcomer("ann")

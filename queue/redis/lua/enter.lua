@@ -168,7 +168,7 @@ local function queue_up(id, place, flags)
   in_line = in_line + 1
   if mode == CLOSED then
     answer(SHUT + flags, place)
-  elseif not (CLAIM or NEWCOMER) then
+  elseif not CLAIM then
     answer(WAITING + flags, place)
   elseif behind_all then
     answer(WAITING + flags, place, in_line - 1)
@@ -193,7 +193,7 @@ local function wait(id, place)
   marks[marked], mark_tills[marked] = id, TILL
   if mode == CLOSED then
     answer(SHUT, place)
-  elseif CLAIM or NEWCOMER then
+  elseif CLAIM then
     if earliest <= place then flush() end
     answer(WAITING, place, call('ZRANK', waiting, id))
   else
@@ -205,7 +205,7 @@ end
 local function welcome(id, place)
   place = min(max(place, now - MAX_LATE), now)
   if mode == CLOSED then return answer(SHUT, 0) end
-  if mode == OPEN and fresh or in_line == 0 and not is_held() and callable(slots_taken()) >= 1 then
+  if CLAIM and (mode == OPEN and fresh or in_line == 0 and not is_held() and callable(slots_taken()) >= 1) then
     if mode ~= OPEN then spend(1) end
     call('ZADD', called, now + claim_within, id)
     local called_at = note_call(id, place, string.format('%.0f %.0f?', now - now % 1000, place))
@@ -229,7 +229,7 @@ local function known(id, place)
     called_at, place = called_at or 0, place_kept or place
     due = tonumber(due)
     if heard_of then call('HSET', since, id, heard_of) end
-    if NEWCOMER then
+    if NEWCOMER and CLAIM then
       -- The answer to the first request was lost. The slot waits as for one let in
       -- on the spot, so that the pass is good also when a tick called them.
       due = max(due, called_at + claim_within)
