@@ -84,7 +84,7 @@ type Arrival struct {
 	// Newcomer: the id was made for this request and no ticket exists.
 	Newcomer bool
 	// Again: this id may have reached the store before (a retry). A store may
-	// leave out looking up a Newcomer who is not Again.
+	// leave out looking up a Newcomer who is not Again, unless the call is Late.
 	Again bool
 	// Join: a newcomer who cannot be admitted on the spot takes a place.
 	Join bool
@@ -179,6 +179,15 @@ type Call struct {
 	// are later, nobody else knows more.
 	Started Time
 }
+
+// LateCall is how far room time is ahead of what the gate had been told when its
+// call has been under way for long: a store that hung carries out what had been sent
+// to it once it goes on, in any order, and what was sent again may be first.
+const LateCall = time.Second
+
+// Late tells whether a call that is carried out at an instant may have been
+// overtaken by a later one.
+func (c *Call) Late(now Time) bool { return now.Sub(c.Told) > LateCall }
 
 // Moment is when an operation took place.
 type Moment struct {

@@ -123,7 +123,7 @@ func (r *room) moment() queue.Moment { return queue.Moment{Time: r.time, Generat
 func (r *room) enter(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standing {
 	v := r.visitors[a.ID]
 	switch {
-	case v == nil && a.Newcomer && !a.Again:
+	case v == nil && a.Newcomer && !a.Again && !c.Late(r.time):
 		return r.welcome(c, a, fresh)
 	case v == nil && r.isUsed(a.ID, a.Place):
 		return queue.Standing{State: queue.Used, Rank: -1}

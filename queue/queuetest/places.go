@@ -81,6 +81,37 @@ func places(t *testing.T, open Open) {
 		l.counts(l.tick(), 2, 0, 0, 0)
 	})
 
+	t.Run("a request that is carried out only after it was sent again changes nothing", func(t *testing.T) {
+		for what, later := range map[string]func(l *line){
+			"waiting": func(*line) {},
+			"admitted": func(l *line) {
+				l.set.Mode = queue.ModeOpen
+				l.polls("ann", "admitted claimed")
+				l.set.Mode = queue.ModeHold
+			},
+			"used": func(l *line) { l.leave("ann") },
+		} {
+			l := newLine(t, still(open), func(s *queue.Settings) { s.Mode = queue.ModeHold })
+			l.look()
+			slow, lost := *l, l.newcomer("ann") // the store hangs with it
+			a := lost
+			a.Again = true
+			l.wants(l.arriveAs("ann", a), "waiting joined")
+			later(l)
+			l.wants(l.arrive("bob"), "waiting joined")
+			l.pass(queue.LateCall + time.Millisecond)
+			before := l.tick()
+			l.wants(slow.enter(lost)[0], what)
+			after := l.tick()
+			l.counts(after, before.Waiting, before.Away, before.Called, before.Active)
+			equal(t, "generation", after.Generation, before.Generation)
+			if what == "waiting" {
+				equal(t, "place", l.poll("ann").Place, l.given["ann"].place)
+				l.behind("bob", 1)
+			}
+		}
+	})
+
 	t.Run("a request that is sent again and was let in on the spot holds one slot", func(t *testing.T) {
 		l := newLine(t, open, func(s *queue.Settings) { s.MaxActive = 2 })
 		a := l.newcomer("ann")

@@ -17,6 +17,7 @@ func roomKeys(prefix, room string) *keys {
 		"soon", "away", "called", "active", "since", "left",
 		"used", // and used:<minute>, likewise
 		"ladder", "overrides",
+		"never", // there, see lua/room.lua
 	} {
 		k.all = append(k.all, base+name)
 	}

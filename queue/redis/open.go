@@ -15,12 +15,15 @@ import (
 // redis://, rediss:// (TLS), redis+sentinel://host,host/master/db or
 // redis+cluster://host,host, each with ?prefix= for the keys. It connects when it
 // is first used. Errors never show the address, which may hold a password.
-func Open(address string) (*Store, error) {
+func Open(address string) (*Store, error) { return open(address, Options{}) }
+
+func open(address string, o Options) (*Store, error) {
 	options, prefix, err := parse(address)
 	if err != nil {
 		return nil, err
 	}
-	return New(redis.NewUniversalClient(options), Options{Prefix: prefix}), nil
+	o.Prefix = prefix
+	return New(redis.NewUniversalClient(options), o), nil
 }
 
 // parse turns an address into the client's options. The gate repeats operations

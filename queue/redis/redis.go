@@ -35,11 +35,11 @@ var (
 	//go:embed lua/override.lua
 	overrideLua string
 
-	enterScript    = redis.NewScript(roomLua + enterLua)
-	renewScript    = redis.NewScript(roomLua + renewLua)
-	leaveScript    = redis.NewScript(roomLua + leaveLua)
-	tickScript     = redis.NewScript(roomLua + tickLua)
-	overrideScript = redis.NewScript(overrideLua)
+	enterScript    = newScript(roomLua, enterLua)
+	renewScript    = newScript(roomLua, renewLua)
+	leaveScript    = newScript(roomLua, leaveLua)
+	tickScript     = newScript(roomLua, tickLua)
+	overrideScript = newScript(overrideLua)
 )
 
 // Options of a store. The zero value is right for a gate.
@@ -139,7 +139,7 @@ func (s *Store) Leave(ctx context.Context, c *queue.Call, in []queue.Departure, 
 
 // Tick implements queue.Store.
 func (s *Store) Tick(ctx context.Context, c *queue.Call) (queue.Snapshot, error) {
-	raw, err := tickScript.Run(ctx, s.client, s.roomKeys(c.Room).all, s.args(c, 0).list...).Slice()
+	raw, err := tickScript.run(ctx, s.client, s.roomKeys(c.Room).all, s.args(c, 0).list).Slice()
 	if err != nil {
 		return queue.Snapshot{}, unavailable("tick", c.Room, err)
 	}
@@ -200,7 +200,7 @@ func (s *Store) Override(ctx context.Context, room string, o queue.Overrides) er
 	if err != nil {
 		return fmt.Errorf("override room %q: %w", room, err)
 	}
-	done, err := overrideScript.Run(ctx, s.client, s.roomKeys(room).overrides, o.Version, text).Int()
+	done, err := overrideScript.run(ctx, s.client, s.roomKeys(room).overrides, []any{o.Version, text}).Int()
 	switch {
 	case err != nil:
 		return unavailable("override", room, err)
@@ -241,8 +241,8 @@ func parseLadder(text string) (queue.Ladder, error) {
 }
 
 // run sends one script call.
-func (s *Store) run(ctx context.Context, op string, script *redis.Script, room string, a *args) ([]int64, error) {
-	r, err := script.Run(ctx, s.client, s.roomKeys(room).all, a.list...).Int64Slice()
+func (s *Store) run(ctx context.Context, op string, script *script, room string, a *args) ([]int64, error) {
+	r, err := script.run(ctx, s.client, s.roomKeys(room).all, a.list).Int64Slice()
 	if err != nil {
 		return nil, unavailable(op, room, err)
 	}

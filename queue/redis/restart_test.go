@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
-	"time"
 
 	client "github.com/redis/go-redis/v9"
 
@@ -25,8 +24,7 @@ type restarted struct {
 	dir  string
 	p    *proc.Process
 	db   *client.Client
-	call queue.Call
-	*redis.Store
+	*room
 }
 
 func openRestarted(t *testing.T) *restarted {
@@ -34,11 +32,7 @@ func openRestarted(t *testing.T) *restarted {
 	r := &restarted{t: t, port: proc.FreePort(t), dir: t.TempDir()}
 	r.start()
 	r.db = client.NewClient(&client.Options{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(r.port)), MaxRetries: -1})
-	r.Store = redis.New(r.db, redis.Options{})
-	t.Cleanup(func() { _ = r.db.Close() })
-	s := queue.Defaults()
-	s.Rate, s.MaxActive = queue.NoRate, 1
-	r.call = queue.Call{Room: "drop", Settings: &s, Hold: 10 * time.Second}
+	r.room = newRoom(t, redis.New(r.db, redis.Options{}), func(s *queue.Settings) { s.MaxActive = 1 })
 	return r
 }
 
@@ -72,31 +66,6 @@ func (r *restarted) save() []byte {
 		r.t.Fatal(err)
 	}
 	return dump
-}
-
-func (r *restarted) tick() queue.Snapshot {
-	r.t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		s, err := r.Tick(context.Background(), &r.call)
-		if err == nil {
-			r.call.Told, r.call.Generation, r.call.Called, r.call.Active = s.Time, s.Generation, s.Called, s.Active
-			return s
-		}
-		if time.Now().After(end) {
-			r.t.Fatal(err)
-		}
-	}
-}
-
-func (r *restarted) enter(a queue.Arrival) queue.Standing {
-	r.t.Helper()
-	a.Deadline = r.call.Told.Add(time.Hour)
-	out, m, err := r.Enter(context.Background(), &r.call, []queue.Arrival{a}, nil)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.call.Told = m.Time
-	return out[0]
 }
 
 func TestARedisThatIsStartedAnewIsNoticedAtTheFirstCall(t *testing.T) {

@@ -62,7 +62,7 @@ func startServer(t T, args func() []string) *Server {
 }
 
 // Watched is a master and a replica, watched by three sentinels that hold a server
-// for dead which has not answered for a second.
+// for dead which has not answered for two seconds.
 type Watched struct {
 	Name            string // of the master
 	Master, Replica *Server
@@ -109,7 +109,7 @@ func startSentinel(t T, name string, master int) (addr string) {
 		dir := t.TempDir()
 		file := filepath.Join(dir, "sentinel.conf") // it writes there what it learns
 		conf := fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\n"+
-			"sentinel monitor %s 127.0.0.1 %d 2\nsentinel down-after-milliseconds %s 1000\nsentinel failover-timeout %s 20000\n",
+			"sentinel monitor %s 127.0.0.1 %d 2\nsentinel down-after-milliseconds %s 2000\nsentinel failover-timeout %s 20000\n",
 			port, dir, name, master, name, name)
 		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 			return nil, err
@@ -150,13 +150,13 @@ func (r *Ring) Owner(t T, key string) (*Server, int) {
 const slots = 16384
 
 // Cluster starts so many masters, each with a replica if replicas says so. A server
-// that has not answered for a second is dead.
+// that has not answered for two seconds is dead.
 func Cluster(t T, masters int, replicas bool, extra ...string) *Ring {
 	t.Helper()
 	node := func() *Server {
 		return startServer(t, func() []string {
 			return append([]string{
-				"--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", strconv.Itoa(FreePort(t)),
+				"--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", strconv.Itoa(FreePort(t)),
 				"--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0",
 			}, extra...)
 		})

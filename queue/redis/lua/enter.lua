@@ -14,10 +14,12 @@ local NONE, WAITING, ADMITTED, FULL, SHUT, USED = 0, 1, 2, 3, 4, 5
 local JOINED, CLAIMED, PROVISIONAL, RESTORED = 8, 16, 32, 64
 local SAME_PLACE, HAS_PLACE, HAS_RANK, HAS_CALL = 128, 256, 512, 1024
 local MAX_LATE = 2000000
+local LATE_CALL = 1000000 -- queue.LateCall
 local SIZE = 33
 local MAX_VALUES = 2000 -- handed to one command; Lua bears less than 8000
 
 local items, all_marks = ARGV[first_item], ARGV[first_item + 1] == '1'
+local late = now - told > LATE_CALL -- what was sent after it may have been faster
 
 -- The item at hand. A command takes the place and the deadline as they were sent,
 -- where a number would have to be written anew.
@@ -265,7 +267,7 @@ local function one(from, id, kept)
   PLACE_TEXT, TILL = sub(items, from + 16, from + 31), sub(items, from + 8, from + 15)
   PLACE = tonumber(PLACE_TEXT)
   local flags = byte(items, from + 32)
-  NEWCOMER, AGAIN, JOIN, CLAIM = flags % 2 >= 1, flags % 4 >= 2, flags % 8 >= 4, flags >= 8
+  NEWCOMER, AGAIN, JOIN, CLAIM = flags % 2 >= 1, late or flags % 4 >= 2, flags % 8 >= 4, flags >= 8
   if NEWCOMER and not AGAIN then
     welcome(id, PLACE)
   elseif kept then
@@ -313,7 +315,7 @@ else
       asked, k = {}, 0
     end
     for from = 1, #items, SIZE do
-      if byte(items, from + 32) % 4 ~= 1 then
+      if late or byte(items, from + 32) % 4 ~= 1 then
         k = k + 1
         asked[k] = sub(items, from, from + 7)
         if k == MAX_VALUES then ask() end

@@ -22,6 +22,9 @@
 --                             each minute's tickets are in the HASH used:<minute>, see use_up
 -- KEYS[12]  ladder    STRING  places at fixed ranks, the latest place given first
 -- KEYS[13]  overrides HASH    version, keys
+-- KEYS[14]  never     nothing: a cluster refuses a call, before it begins, while its slot moves to another
+--                             server and one of its keys is not there. Scripts name keys themselves, which may
+--                             have moved already, and an error in the middle would leave half of a call's work
 --
 -- ARGV[1]   now, microseconds; empty: the clock of the server
 -- ARGV[2]   latest room time the gate was told; ARGV[3] its generation; ARGV[4] its version of the overrides

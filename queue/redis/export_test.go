@@ -1,0 +1,4 @@
+package redis
+
+// OpenWith is Open with a clock of the test's own.
+var OpenWith = open

@@ -1,0 +1,218 @@
+package redis_test
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	client "github.com/redis/go-redis/v9"
+
+	"github.com/sluicegate/sluice/queue/queuetest/proc"
+)
+
+func TestAReplicaTakesOverThatHasAll(t *testing.T) {
+	t.Parallel()
+	servers := proc.Sentinel(t, nil)
+	s := openSale(t, servers.Address())
+	s.come(60)
+	s.awaitLet(10)
+	servers.Master.Kill()
+	s.come(30)
+	s.await("the gates hear the replica", func() bool { return s.losses() >= 2 })
+	s.come(10)
+	t.Logf("nobody was let in for %s", s.judge())
+}
+
+func TestAReplicaTakesOverThatLacksTheLastSecond(t *testing.T) {
+	t.Parallel()
+	var link *relay
+	servers := proc.Sentinel(t, func(master string) string {
+		link = newRelay(t, master)
+		return link.addr()
+	})
+	s := openSale(t, servers.Address())
+	s.come(40)
+	s.awaitLet(10)
+	link.freeze()
+	begin := time.Now()
+	for time.Since(begin) < 900*time.Millisecond { // who joins, is let in and leaves is known to the master alone
+		s.come(20)
+	}
+	let := len(s.let())
+	servers.Master.Kill()
+	link.end()
+	if n, err := servers.Replica.Client().ZCard(t.Context(), "sluice:{drop}:waiting").Result(); err != nil || n > 40 {
+		t.Fatalf("the replica knows of %d who wait, %v: nothing was lost", n, err)
+	}
+	if let < 15 {
+		t.Fatalf("%d were let in until then: nothing was lost of them", let)
+	}
+	s.come(20)
+	s.await("the gates hear the replica", func() bool { return s.losses() >= 2 })
+	s.come(10)
+	t.Logf("nobody was let in for %s", s.judge())
+}
+
+func TestAGateLeavesAServerThatIsNoMasterAnyMore(t *testing.T) {
+	t.Parallel()
+	old, next := proc.Redis(t), proc.Redis(t)
+	service := newRelay(t, old) // an address that leads to whoever is master
+	s := openSale(t, "redis://"+service.addr()+"/0")
+	master, replica := clientOf(t, old), clientOf(t, next)
+	follow(t, replica, old)
+	s.come(40)
+	s.awaitLet(10)
+	if err := replica.Do(t.Context(), "replicaof", "no", "one").Err(); err != nil {
+		t.Fatal(err)
+	}
+	host, port, _ := net.SplitHostPort(next)
+	if err := master.Do(t.Context(), "replicaof", host, port).Err(); err != nil {
+		t.Fatal(err)
+	}
+	s.come(10)
+	s.await("the gates find that out", func() bool { return s.outages() >= 2 })
+	service.lead(next) // while their connections stand
+	s.await("the gates hear the new one", func() bool { return s.losses() >= 2 })
+	s.come(10)
+	t.Logf("nobody was let in for %s", s.judge())
+}
+
+// follow has a server get all that another one has.
+func follow(t *testing.T, c *client.Client, master string) {
+	t.Helper()
+	host, port, _ := net.SplitHostPort(master)
+	if err := c.Do(t.Context(), "replicaof", host, port).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		info, err := c.Info(t.Context(), "replication").Result()
+		if strings.Contains(info, "master_link_status:up") {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the replica does not get its data: %q, %v", info, err)
+		}
+	}
+}
+
+func clientOf(t *testing.T, addr string) *client.Client {
+	c := client.NewClient(&client.Options{Addr: addr, MaxRetries: -1, ContextTimeoutEnabled: true, DisableIdentity: true})
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func TestSomebodysLongScriptIsAnOutageAndNoMore(t *testing.T) {
+	t.Parallel()
+	addr := proc.RedisWith(t, "--busy-reply-threshold", "100")
+	s := openSale(t, "redis://"+addr+"/0")
+	s.come(40)
+	s.awaitLet(10)
+	long := client.NewClient(&client.Options{Addr: addr, MaxRetries: -1, ReadTimeout: time.Minute, DisableIdentity: true})
+	defer long.Close()
+	var busy error
+	s.wg.Go(func() {
+		busy = long.Eval(t.Context(), `local begun = redis.call('TIME')[1] repeat until redis.call('TIME')[1] - begun >= 3 return 1`, nil).Err()
+	})
+	s.await("the gates find that out", func() bool { return s.outages() >= 2 })
+	s.come(20)
+	t.Logf("nobody was let in for %s", s.judge())
+	if busy != nil {
+		t.Error(busy)
+	}
+	if s.losses() > 0 {
+		t.Error("the gates think that something was lost")
+	}
+}
+
+func TestAServerThatForgotTheScriptsIsToldThemAgain(t *testing.T) {
+	t.Parallel()
+	addr := proc.Redis(t)
+	s := openSale(t, "redis://"+addr+"/0")
+	s.come(20)
+	c := clientOf(t, addr)
+	for range 10 {
+		s.awaitLet(2)
+		if err := c.ScriptFlush(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		s.come(2)
+	}
+	s.judge()
+	if s.outages()+s.losses() > 0 {
+		t.Error("the gates think that the store was away, or lost something")
+	}
+}
+
+func TestAServerThatLoadsItsDataIsAnOutageAndNoMore(t *testing.T) {
+	t.Parallel()
+	port, dir := proc.FreePort(t), t.TempDir()
+	args := []string{"--dir", dir, "--dbfilename", "dump.rdb", "--save", "3600 1000000"}
+	server := proc.RedisAt(t, port, args...)
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	c := clientOf(t, addr)
+	if err := c.Eval(t.Context(), `for i = 1, 3000 do redis.call('SET', 'other:' .. i, '') end return 1`, nil).Err(); err != nil {
+		t.Fatal(err)
+	}
+	s := openSale(t, "redis://"+addr+"/0")
+	s.come(40)
+	s.awaitLet(10)
+	if err := server.Signal(syscall.SIGTERM); err != nil { // it saves
+		t.Fatal(err)
+	}
+	<-server.Done()
+	loading := func() error {
+		err := c.Ping(t.Context()).Err()
+		if client.IsLoadingError(err) {
+			return nil
+		}
+		return fmt.Errorf("PING answers %v", err)
+	}
+	proc.Start(t, loading, proc.Need(t, "redis-server"),
+		append(args, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024")...)
+	s.come(10)
+	s.await("the gates hear it again", func() bool { return s.losses() >= 2 })
+	s.come(10)
+	t.Logf("nobody was let in for %s", s.judge())
+}
+
+func TestAMasterOfTheClusterIsKilled(t *testing.T) {
+	t.Parallel()
+	ring := proc.Cluster(t, 3, true)
+	owner, _ := ring.Owner(t, "sluice:{drop}:meta")
+	s := openSale(t, ring.Address())
+	s.come(40)
+	s.awaitLet(10)
+	owner.Kill()
+	s.come(20)
+	s.await("the gates hear the replica", func() bool { return s.losses() >= 2 })
+	s.come(10)
+	t.Logf("nobody was let in for %s", s.judge())
+}
+
+func TestAClusterThatLacksAServerOfOthersIsAnOutageAndNoMore(t *testing.T) {
+	t.Parallel()
+	ring := proc.Cluster(t, 3, false)
+	owner, _ := ring.Owner(t, "sluice:{drop}:meta")
+	other := ring.Masters[0]
+	if other == owner {
+		other = ring.Masters[1]
+	}
+	s := openSale(t, ring.Address())
+	s.come(40)
+	s.awaitLet(10)
+	other.Kill() // and with it a third of the slots
+	s.await("the cluster is down", func() bool { return s.outages() >= 2 })
+	if !strings.Contains(s.log.String(), "CLUSTERDOWN") {
+		t.Errorf("the log does not say why")
+	}
+	s.come(20)
+	other.Again()
+	t.Logf("nobody was let in for %s", s.judge())
+	if s.losses() > 0 {
+		t.Error("the gates think that something was lost")
+	}
+}
