@@ -2,7 +2,6 @@ package proc
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"testing"
 )
@@ -49,7 +48,7 @@ func TestCluster(t *testing.T) {
 		r.Masters[1].Kill()
 		replica := r.Replicas[1].Client()
 		await(t, "the replica is master", func(ctx context.Context) error {
-			return says(replica.ClusterNodes(ctx), fmt.Sprint("myself,master"))
+			return says(replica.ClusterNodes(ctx), "myself,master")
 		})
 	})
 	allEnded(t, ended)
