@@ -147,7 +147,9 @@ func TestWhileASlotMovesNothingIsDoneByHalf(t *testing.T) {
 	m.set.Mode = queue.ModeAuto
 	m.tick() // calls the third
 	m.set.Mode = queue.ModeHold
-	m.enter(queue.Arrival{ID: 4, Place: m.call.Told, Newcomer: true, Join: true, Claim: true, Deadline: m.call.Told.Add(time.Millisecond)})
+	soon := m.call.Told.Add(time.Millisecond)
+	gone := m.enter(queue.Arrival{ID: 4, Place: m.call.Told, Newcomer: true, Join: true, Claim: true, Deadline: soon})
+	m.enter(queue.Arrival{ID: 4, Place: gone.Place, Claim: true, Deadline: soon})
 	m.pass(time.Second)
 	m.pass(time.Second) // the fourth is absent
 	stay := m.join(5)

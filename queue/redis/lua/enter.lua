@@ -270,7 +270,10 @@ local function one(from, id, kept)
   NEWCOMER, AGAIN, JOIN, CLAIM = flags % 2 >= 1, late or flags % 4 >= 2, flags % 8 >= 4, flags >= 8
   if NEWCOMER and not AGAIN then
     welcome(id, PLACE)
-  elseif kept then
+    return
+  end
+  if NEWCOMER and late then TILL = '\0' .. sub(TILL, 2) end -- of who is known, more was heard
+  if kept then
     wait(id, tonumber(kept))
   elseif not known(id, PLACE) then
     if is_used(id, PLACE) then
