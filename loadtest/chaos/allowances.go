@@ -57,6 +57,14 @@ var allowances = []allowance{
 		why: "the connections are the visitors' own",
 	},
 	{
+		kinds: "link-gone link-half-open link-answers", what: judge.Overtook, until: 2 * time.Second,
+		why: "a gate that cannot ask the store lets nobody in, while others go on; those who come to another gate are let in",
+	},
+	{
+		kinds: "store-kill store-empty store-older store-freeze link-gone link-half-open link-answers link-answers-all", errors: []string{"status 503"}, steps: []string{"leave"}, until: 3 * time.Second,
+		why: "to leave is to tell the store: while it is away the gate says so, and the slot is free when the session is over",
+	},
+	{
 		kinds: "shop-gone shop-resets", errors: []string{"status 502", "status 503"}, steps: atShop, until: 2 * time.Second,
 		why: "the shop does not answer; the page keeps the pass",
 	},
@@ -75,6 +83,9 @@ func isFor(list, kind string) bool {
 	return slices.ContainsFunc(strings.Fields(list), func(p string) bool { return matches(p, kind) })
 }
 
+// lasting findings begin because of a fault and are seen whenever they are looked for.
+var lasting = []judge.What{judge.TooFull, judge.TwiceIn}
+
 // covers tells whether something that showed between two instants may be because of
 // a fault.
 func (a *allowance) covers(f *fault, faults []*fault, from, to time.Time) bool {
@@ -85,7 +96,11 @@ func (a *allowance) covers(f *fault, faults []*fault, from, to time.Time) bool {
 	if a.ofBegin {
 		end = f.began
 	}
-	if !end.IsZero() && from.After(end.Add(a.until)) {
+	seen := to
+	if slices.Contains(lasting, a.what) {
+		seen = from
+	}
+	if !end.IsZero() && seen.After(end.Add(a.until)) {
 		return false
 	}
 	if a.following == "" {

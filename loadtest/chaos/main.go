@@ -98,6 +98,7 @@ func (c *trial) tell(t proc.T, sluice string, out io.Writer, more ...string) boo
 	r := e.judge()
 	e.write(out, r)
 	if !r.kept() {
+		e.writeHistories(out, r.wronged)
 		fmt.Fprintf(out, "\nPromises were broken. Again: %s\n", c.command(more...))
 	}
 	return r.kept()

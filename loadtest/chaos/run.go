@@ -78,9 +78,9 @@ func (c *trial) try(t proc.T, sluice string, tell io.Writer) *evidence {
 	if err != nil {
 		t.Fatal(err)
 	}
-	samples := &samples{}
+	samples, events := &samples{}, &bytes.Buffer{}
 	o := run.Options{
-		Seed: c.seed, Start: time.Now(), Points: samples,
+		Seed: c.seed, Start: time.Now(), Points: samples, Events: events,
 		Judge: judge.Options{Rate: float64(c.room.rate), Burst: float64(c.room.burst), Session: c.room.session, MaxActive: int64(c.room.maxActive)},
 	}
 	for _, g := range w.gates {
@@ -131,6 +131,7 @@ func (c *trial) try(t proc.T, sluice string, tell io.Writer) *evidence {
 	}
 	e.verdict = rest.out.Verdict
 	e.failures, e.admitted = samples.read(t)
+	e.events = events.Bytes()
 	e.left = w.leftovers(c.empty)
 	for _, g := range w.gates {
 		g.read()

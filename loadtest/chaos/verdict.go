@@ -20,6 +20,7 @@ type evidence struct {
 	admitted []time.Time // likewise
 	verdict  *judge.Verdict
 	shop     origin.Stats
+	events   []byte // what visitors saw, a judge.Log
 
 	overshoot float64  // by the gates' own count
 	restored  float64  // likewise
@@ -58,7 +59,11 @@ var insideSteps = []string{"page", "asset", "order", "leave"}
 type result struct {
 	promises []*promise
 	seen     map[*fault][]failure // by the fault that explains them
+	wronged  []int                // some visitors whose promises were broken, as the judge counts them
 }
+
+// maxHistories is of how many visitors it is told what they saw.
+const maxHistories = 4
 
 func (r *result) kept() bool {
 	return !slices.ContainsFunc(r.promises, func(p *promise) bool { return len(p.broken) > 0 })
@@ -92,6 +97,9 @@ func (e *evidence) judge() *result {
 			p.allowed = append(p.allowed, text+" ("+f.name+")")
 		} else {
 			p.broken = append(p.broken, text)
+			if c.Visitor > 0 && len(r.wronged) < maxHistories {
+				r.wronged = append(r.wronged, c.Visitor)
+			}
 		}
 	}
 	for _, x := range e.failures {

@@ -135,15 +135,17 @@ func (w *world) balance(own *gate) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
-		err := errors.New("no gate is ready")
-		for i := range w.gates {
-			g := w.gates[(own.number-1+i)%len(w.gates)]
-			if !g.up.Load() {
-				continue
-			}
-			var c net.Conn
-			if c, err = relay.To(strings.TrimPrefix(g.URL, "http://"))(ctx); err == nil {
-				return c, nil
+		var err error
+		for _, ready := range []bool{true, false} { // where none is, any may do
+			for i := range w.gates {
+				g := w.gates[(own.number-1+i)%len(w.gates)]
+				if g.up.Load() != ready {
+					continue
+				}
+				var c net.Conn
+				if c, err = relay.To(strings.TrimPrefix(g.URL, "http://"))(ctx); err == nil {
+					return c, nil
+				}
 			}
 		}
 		return nil, err
@@ -154,13 +156,19 @@ func (w *world) balance(own *gate) func(context.Context) (net.Conn, error) {
 func (g *gate) look(ctx context.Context) {
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
-	for n := 0; ; n++ {
+	for n, silent := 0, 0; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		g.up.Store(g.get("/readyz", 300*time.Millisecond, io.Discard) == nil)
+		err := g.get("/readyz", 300*time.Millisecond, io.Discard)
+		if errors.Is(err, context.DeadlineExceeded) {
+			silent++
+		} else {
+			silent = 0
+		}
+		g.up.Store(err == nil || silent == 1 && g.up.Load()) // a busy machine may be late once
 		if n%5 == 0 {
 			g.read()
 		}

@@ -9,7 +9,7 @@ const (
 	// Joined: told to wait, and given a ticket. Ticket, Place, After.
 	Joined Kind = iota + 1
 	// Refused: asked with the ticket, by poll or reload, and told to wait. Ticket,
-	// Place, Position, After, Low, High.
+	// Place, Position, Age, After, Low, High.
 	Refused
 	// Admitted: let in. Who has no Joined before it was let in on the spot. Ticket,
 	// Place, Called, Session. A ticket that is used from several places, as copies
@@ -45,6 +45,7 @@ type Event struct {
 	Ticket   uint64 // what makes the ticket itself; 0: cannot be told
 	Place    int64  // room time in microseconds; 0: cannot be told
 	Position int64  // 0: not told
+	Age      int64  // of the position, nanoseconds: how long ago it was so
 	After    int64  // when to ask again, nanoseconds
 	Low      int64  // estimate in seconds; High 0: not told
 	High     int64

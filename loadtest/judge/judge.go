@@ -37,6 +37,9 @@ const (
 	// positions: marks are sent once a second, snapshots taken a little later.
 	known = 3 * time.Second
 
+	// rounding is by how much the age of a position may be too high.
+	rounding = 100 * time.Millisecond
+
 	// written is how long after the answer somebody new is in everybody's positions.
 	written = 500 * time.Millisecond
 
@@ -83,12 +86,20 @@ type poll struct {
 	who            int32
 	sent, answered int64
 	after          int64
-	position       int64
+	position, age  int64
 	low, high      int64
 	ticket         uint64
 	place          int64
 	since          int64 // present without a gap since then: when the first answer was there
 	back           bool  // was absent before
+}
+
+// asOf is between when the position was so. One without an age was so when it was told.
+func (q *poll) asOf() (from, to int64) {
+	if q.age == 0 {
+		return q.sent, q.answered
+	}
+	return q.sent - q.age, q.answered - q.age + int64(rounding)
 }
 
 // copied is a further admission of somebody's ticket.
@@ -140,7 +151,7 @@ func (j *Judge) hear(e *Event) {
 		p.sent, p.answered, p.after, p.ticket, p.place = e.Sent, e.Answered, e.After, e.Ticket, e.Place
 	case Refused:
 		j.polls = append(j.polls, poll{
-			who: i, sent: e.Sent, answered: e.Answered, after: e.After, position: e.Position,
+			who: i, sent: e.Sent, answered: e.Answered, after: e.After, position: e.Position, age: e.Age,
 			low: e.Low, high: e.High, ticket: e.Ticket, place: e.Place,
 		})
 	case Admitted:
@@ -217,8 +228,9 @@ const (
 
 // Case is one that was not kept.
 type Case struct {
-	What What
-	Text string
+	What    What
+	Text    string
+	Visitor int // the one concerned, counted in order of appearance from 1; 0: many
 	// From and To are between what it shows, nanoseconds since 1970.
 	From, To int64
 	// Number is how many beyond what is allowed, where that is counted; else 1.
@@ -245,7 +257,7 @@ func (j *Judge) Verdict() *Verdict {
 			v.WalkedAway++
 		case p.forgotten == 0:
 			v.NotAdmitted++
-			v.find(LeftWaiting, p.sent, j.end, "visitor %d stayed and was not let in", p.number)
+			v.find(LeftWaiting, p.number, p.sent, j.end, "visitor %d stayed and was not let in", p.number)
 		}
 	}
 	j.overtaken(v)
@@ -260,11 +272,16 @@ func (j *Judge) Verdict() *Verdict {
 // maxCases is how many of one kind are kept.
 const maxCases = 1000
 
-func (v *Verdict) find(what What, from, to int64, format string, args ...any) {
-	v.findMany(what, from, to, 1, format, args...)
+// find is of one visitor, findMany of many.
+func (v *Verdict) find(what What, visitor int, from, to int64, format string, args ...any) {
+	v.add(what, visitor, from, to, 1, format, args...)
 }
 
 func (v *Verdict) findMany(what What, from, to, number int64, format string, args ...any) {
+	v.add(what, 0, from, to, number, format, args...)
+}
+
+func (v *Verdict) add(what What, visitor int, from, to, number int64, format string, args ...any) {
 	same := 0
 	for i := range v.Cases {
 		if v.Cases[i].What == what {
@@ -274,7 +291,7 @@ func (v *Verdict) findMany(what What, from, to, number int64, format string, arg
 	if same >= maxCases {
 		return
 	}
-	c := Case{what, fmt.Sprintf(format, args...), from, to, number}
+	c := Case{what, fmt.Sprintf(format, args...), visitor, from, to, number}
 	if same < maxFindings {
 		v.Findings = append(v.Findings, c.Text)
 	}
@@ -376,7 +393,7 @@ func (j *Judge) overtaken(v *Verdict) {
 		if !hit[q.who] {
 			hit[q.who] = true
 			v.Overtaken++
-			v.find(Overtook, at, q.answered, "visitor %d was told to wait at a poll sent %v after somebody was let in who came more than %v later",
+			v.find(Overtook, p.number, at, q.answered, "visitor %d was told to wait at a poll sent %v after somebody was let in who came more than %v later",
 				p.number, time.Duration(q.sent-at).Round(time.Millisecond), j.o.Grace)
 		}
 	}
@@ -537,7 +554,7 @@ func (j *Judge) lost(v *Verdict) {
 		}
 		hit[who] = true
 		v.PlacesLost++
-		v.find(what, from, to, "visitor %d "+format, append([]any{j.people[who].number}, args...)...)
+		v.find(what, j.people[who].number, from, to, "visitor %d "+format, append([]any{j.people[who].number}, args...)...)
 	}
 	for i := range j.people {
 		p, who := &j.people[i], int32(i)
@@ -598,6 +615,11 @@ func (j *Judge) growths() []growth {
 		if was.who != is.who || was.position <= 0 || is.position <= 0 || was.answered > is.sent {
 			continue // another person, or two tabs at one time
 		}
+		asOf, _ := is.asOf()
+		from, until := was.asOf()
+		if asOf < until {
+			continue // older numbers, as those of a gate that is cut off
+		}
 		allowed := int64(0)
 		if was.position > exactTo {
 			allowed = int64(float64(was.position) * j.o.Inexact)
@@ -605,7 +627,7 @@ func (j *Judge) growths() []growth {
 		if is.position-was.position <= allowed {
 			continue
 		}
-		queries = append(queries, query{growth{before: i - 1, after: i}, is.who, was.sent, is.answered, allowed})
+		queries = append(queries, query{growth{before: i - 1, after: i}, is.who, from, is.answered, allowed})
 	}
 	if len(queries) == 0 {
 		return nil
@@ -695,7 +717,7 @@ func (j *Judge) doubles(v *Verdict) {
 		}
 		hit[c.who] = true
 		v.DoubleAdmissions++
-		v.find(TwiceIn, p.inSent, c.sent, "the ticket of visitor %d %s", p.number, why)
+		v.find(TwiceIn, p.number, p.inSent, c.sent, "the ticket of visitor %d %s", p.number, why)
 	}
 }
 

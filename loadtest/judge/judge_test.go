@@ -266,6 +266,22 @@ func TestVerdicts(t *testing.T) {
 			ann.in(16_000, 16_000)
 		}, Verdict{Visitors: 1, Admitted: 1, InsideMax: 1, PlacesLost: 1}},
 
+		{"a gate that is cut off tells a position of some time ago", limits, func(h *history) {
+			ann := h.joins(0)
+			ann.refused(2000, 10)
+			ann.refused(4000, 5)
+			ann.write(6000, Event{Kind: Refused, Ticket: ann.ticket, Position: 10, Age: 3e9, After: 2e9})
+			ann.in(8000, 8000)
+		}, Verdict{Visitors: 1, Admitted: 1, InsideMax: 1}},
+
+		{"a position grows though it is not as old as the one before", limits, func(h *history) {
+			ann := h.joins(0)
+			ann.refused(2000, 10)
+			ann.refused(4000, 5)
+			ann.write(6000, Event{Kind: Refused, Ticket: ann.ticket, Position: 10, Age: 1e9, After: 2e9})
+			ann.in(8000, 8000)
+		}, Verdict{Visitors: 1, Admitted: 1, InsideMax: 1, PlacesLost: 1}},
+
 		{"a reload gets another ticket", limits, func(h *history) {
 			ann := h.joins(0)
 			ann.ticket++
@@ -454,7 +470,7 @@ func TestALogThatWasCutOffGivesWhatIsWhole(t *testing.T) {
 func TestAnEventIsReadAsItWasWritten(t *testing.T) {
 	events := []Event{
 		{Kind: Joined, Visitor: 1, Sent: 5, Answered: 9, Ticket: 1 << 63, Place: 1<<53 - 1, After: 1},
-		{Kind: Refused, Visitor: 1 << 40, Sent: 7, Answered: 8, Ticket: 3, Place: 4, Position: 5, After: 6, Low: 7, High: 8},
+		{Kind: Refused, Visitor: 1 << 40, Sent: 7, Answered: 8, Ticket: 3, Place: 4, Position: 5, Age: 9, After: 6, Low: 7, High: 8},
 		{Kind: Admitted, Visitor: 2, Sent: 1e18, Answered: 1e18 + 5, Ticket: 1, Place: 2, Called: 3, Session: 1<<64 - 1},
 		{Kind: Copied, Visitor: 2, Sent: 1, Answered: 2, Ticket: 1, Place: 2, Called: 3, Session: 4},
 		{Kind: Left, Visitor: 3, Sent: 2, Answered: 3},

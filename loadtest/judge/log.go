@@ -10,7 +10,7 @@ import (
 )
 
 // magic begins every log; the digit is the format.
-const magic = "sluice-events-1\n"
+const magic = "sluice-events-2\n"
 
 // Log is where the visitors of one process write down what happens to them. Its
 // methods may be called from any goroutine. Writing an event costs about 30 bytes
@@ -86,6 +86,7 @@ func appendEvent(b []byte, e *Event, last int64) []byte {
 		b = binary.AppendVarint(b, e.After)
 		if e.Kind == Refused {
 			b = binary.AppendVarint(b, e.Position)
+			b = binary.AppendVarint(b, e.Age)
 			b = binary.AppendVarint(b, e.Low)
 			b = binary.AppendVarint(b, e.High)
 		}
@@ -161,7 +162,7 @@ func (d *decoder) event(e *Event, last int64) {
 		e.Ticket, e.Place = d.fixed(), d.signed()
 		e.After = d.signed()
 		if e.Kind == Refused {
-			e.Position, e.Low, e.High = d.signed(), d.signed(), d.signed()
+			e.Position, e.Age, e.Low, e.High = d.signed(), d.signed(), d.signed(), d.signed()
 		}
 	case Admitted, Copied:
 		e.Ticket, e.Place = d.fixed(), d.signed()

@@ -32,7 +32,8 @@ func TestTheJudgeAgreesWithGoingThroughEveryPair(t *testing.T) {
 				for range rapid.IntRange(0, 5).Draw(t, "polls") {
 					last = at("poll", last)
 					position = max(1, position+rapid.Int64Range(-6, 3).Draw(t, "moves"))
-					p.refused(last, position)
+					age := max(0, rapid.Int64Range(-20, 20).Draw(t, "age")) * 50
+					p.write(last, Event{Kind: Refused, Ticket: p.ticket, Position: position, Age: age * int64(time.Millisecond), After: 2e9})
 					last += took
 				}
 				if rapid.Bool().Draw(t, "in") {
@@ -146,12 +147,19 @@ func (j *Judge) modelGrowths() int64 {
 		if was.who != is.who {
 			continue
 		}
+		from, until := was.sent, was.answered
+		if was.age > 0 {
+			from, until = from-was.age, until-was.age+100e6
+		}
+		if is.sent-is.age < until {
+			continue
+		}
 		ann := &j.people[is.who]
 		allowed := int64(0)
 		if was.position > exactTo {
 			allowed = int64(float64(was.position) * j.o.Inexact)
 		}
-		mayCount := func(asked, counted int64) bool { return counted >= was.sent && asked <= is.answered }
+		mayCount := func(asked, counted int64) bool { return counted >= from && asked <= is.answered }
 		for _, b := range j.polls {
 			if b.back && j.people[b.who].sent < ann.answered && mayCount(b.sent, b.answered+int64(known)) {
 				allowed++

@@ -33,6 +33,7 @@ type Options struct {
 	Origin net.Listener // a recording origin is served here, and closed in the end; nil: none
 	Points io.Writer    // gets every sample as a line of JSON; nil: nothing does
 	Part   io.Writer    // gets what Merge reads; nil: nothing does
+	Events io.Writer    // gets what visitors saw, as judge.Read reads it, without workers; nil: nothing does
 
 	// Progress is told each second how far the scenarios are, and when they are
 	// over; nil: nobody is.
@@ -148,6 +149,9 @@ func (r *Rehearsal) Run(ctx context.Context, o Options) (*Outcome, error) {
 		if e := points.flush(); e != nil {
 			err = errors.Join(err, fmt.Errorf("write points: %w", e))
 		}
+	}
+	if o.Events != nil && len(res.logs) == 1 {
+		res.logs[0] = io.TeeReader(res.logs[0], o.Events)
 	}
 	if e := out.judge(res.logs); e != nil {
 		return nil, e

@@ -50,6 +50,7 @@ type stand struct {
 		High float64 `json:"high"`
 	} `json:"estimate_seconds"`
 	PollAfter float64 `json:"poll_after_seconds"`
+	Age       float64 `json:"age_seconds"`
 	Called    int64   `json:"called"`
 }
 
@@ -71,6 +72,14 @@ func (s *stand) position() int64 {
 		return 0
 	}
 	return int64(*s.Position)
+}
+
+// age is how old an answer's numbers are, by what it says.
+func age(seconds float64) time.Duration {
+	if !(seconds > 0) {
+		return 0
+	}
+	return time.Duration(min(seconds, 1e6) * float64(time.Second))
 }
 
 func (s *stand) estimate() (low, high int64) {

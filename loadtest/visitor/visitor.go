@@ -136,6 +136,7 @@ type reply struct {
 	after    time.Duration
 	stand    stand
 	position int64 // of a page
+	age      time.Duration
 	session  uint64
 	token    tokenOf // of the cookie that came with it; zero: none, or it cannot be read
 	back     bool    // our cookie was taken back
@@ -250,7 +251,7 @@ func (v *visitor) understand(s step, a *answer) (r reply, err error) {
 			return r, err
 		}
 		r.state = r.stand.State
-		r.after = pause(r.stand.PollAfter)
+		r.after, r.age = pause(r.stand.PollAfter), age(r.stand.Age)
 	case api:
 		r.after = a.retryAfter
 		return r, fmt.Errorf("status %d", a.status)
@@ -261,6 +262,9 @@ func (v *visitor) understand(s step, a *answer) (r reply, err error) {
 		r.after = pagePause(a)
 		if n, ok := number(a.body, `"position":`); ok {
 			r.position = int64(n)
+		}
+		if x, ok := number(a.body, `"age_seconds":`); ok {
+			r.age = age(x)
 		}
 	case a.status >= 400:
 		r.after = a.retryAfter
@@ -524,7 +528,7 @@ func (v *visitor) told(r *reply, do deed) {
 	if r.state != waiting {
 		return
 	}
-	e := judge.Event{Kind: judge.Refused, After: int64(r.after), Position: r.position}
+	e := judge.Event{Kind: judge.Refused, After: int64(r.after), Position: r.position, Age: int64(r.age)}
 	if do == doPoll {
 		e.Position = r.stand.position()
 		e.Low, e.High = r.stand.estimate()

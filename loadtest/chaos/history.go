@@ -1,0 +1,61 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sluicegate/sluice/loadtest/judge"
+)
+
+var deeds = map[judge.Kind]string{
+	judge.Joined: "joined", judge.Refused: "waits", judge.Admitted: "in", judge.Left: "left", judge.Vanished: "vanished",
+	judge.WalkedAway: "walked away", judge.Forgotten: "forgotten", judge.Expelled: "put out", judge.Copied: "a copy is in",
+}
+
+// writeHistories writes what some visitors saw.
+func (e *evidence) writeHistories(out io.Writer, visitors []int) {
+	numbers := make(map[uint64]int) // as a judge counts: by who appears first
+	told := make(map[int]*strings.Builder)
+	err := judge.Read(bytes.NewReader(e.events), func(x *judge.Event) {
+		n, ok := numbers[x.Visitor]
+		if !ok {
+			n = len(numbers) + 1
+			numbers[x.Visitor] = n
+		}
+		if slices.Contains(visitors, n) {
+			if told[n] == nil {
+				told[n] = &strings.Builder{}
+			}
+			e.writeEvent(told[n], x)
+		}
+	})
+	if err != nil {
+		fmt.Fprintf(out, "what visitors saw cannot be read: %v\n", err)
+	}
+	for _, n := range visitors {
+		if b := told[n]; b != nil {
+			fmt.Fprintf(out, "\nVisitor %d\n%s", n, b)
+			delete(told, n)
+		}
+	}
+}
+
+func (e *evidence) writeEvent(out io.Writer, x *judge.Event) {
+	sent, answered := time.Unix(0, x.Sent), time.Unix(0, x.Answered)
+	fmt.Fprintf(out, "  %7.3fs to %7.3fs %s", sent.Sub(e.start).Seconds(), answered.Sub(e.start).Seconds(), deeds[x.Kind])
+	part := func(name string, value any, is bool) {
+		if is {
+			fmt.Fprintf(out, ", %s %v", name, value)
+		}
+	}
+	part("position", x.Position, x.Position > 0)
+	part("of", fmt.Sprintf("%v ago", time.Duration(x.Age)), x.Age > 0)
+	part("again in", time.Duration(x.After).Round(time.Millisecond), x.After > 0)
+	part("place", e.since(time.UnixMicro(x.Place)), x.Place > 0)
+	part("called", e.since(time.UnixMilli(x.Called)), x.Called > 0)
+	fmt.Fprintln(out)
+}
