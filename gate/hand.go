@@ -60,7 +60,7 @@ func (x *exchange) consider(encoded []byte, now queue.Time) {
 	}
 	life := queue.TicketLife(line.Settings().KeepPlace)
 	switch {
-	case t.Kind == token.Pass && t.Until > now:
+	case t.Kind == token.Pass && (t.Until > now || line.Stays(t.ID)):
 	case (t.Kind == token.Ticket || t.Provisional) && t.Issued.Add(life) >= now:
 		t.Kind = token.Ticket // a pass that nobody came with in time is a ticket
 	default:

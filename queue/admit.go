@@ -13,6 +13,9 @@ func (l *Line) SetAdmit(admit bool) { l.admits.Store(admit) }
 // does not answer. All gates hold nearly the same snapshot, so what each lets in by
 // it is in order over all of them, and no share has to be agreed on.
 func (l *Line) admit(v *view, now time.Time, id ID, place Time) (Standing, bool) {
+	if l.contact.isOld(now.Sub(l.begun)) {
+		return Standing{}, false // the process stood still: the store may be back for long
+	}
 	position := v.Ladder.Position(place)
 	most := turnsSince(v, now)
 	if position == 0 || position > most {
@@ -37,7 +40,7 @@ func (l *Line) admit(v *view, now time.Time, id ID, place Time) (Standing, bool)
 		called := at - at%1000
 		e = &visited{
 			Visit:  Visit{ID: id, Place: place, Called: called, Until: until, At: at},
-			wanted: true, asked: at, confirmed: until, admitted: true,
+			wanted: true, used: now, asked: at, confirmed: until, admitted: true,
 		}
 		vs.known[id] = e
 	}

@@ -45,6 +45,10 @@ type heard struct {
 	last  Time      // highest that the store told
 
 	generation uint32 // of the store, the newest in a token
+	// The highest stamp of a gate that hears the store, and when it was seen: where
+	// this one does not, room time may go on all the same.
+	others   Time
+	othersAt time.Time
 }
 
 // hear takes what the store answered to a call that began at sent.
@@ -53,6 +57,9 @@ func (c *roomClock) hear(t Time, sent time.Time) {
 	defer c.mu.Unlock()
 	now := c.now()
 	h := c.heard()
+	if h.at.IsZero() {
+		c.last.Store(0) // the places so far were by the machine's clock, which may be hours ahead
+	}
 	h.told, h.last = max(h.told, t), max(h.last, t)
 	t = h.last // an answer may be overtaken by a later one
 	// An estimate from before may be nearer than this answer, which was under way
@@ -76,6 +83,9 @@ func (c *roomClock) hearToken(t Time, generation uint32) {
 	if generation > 0 {
 		h.told = max(h.told, t.Add(-maxAhead))
 		h.generation = max(h.generation, generation)
+		if t > h.others {
+			h.others, h.othersAt = t, c.now()
+		}
 	}
 	c.known.Store(&h)
 }
@@ -110,19 +120,26 @@ func (h *heard) estimate(now time.Time) Time {
 	return h.base.Add(min(now.Sub(h.at), maxAhead))
 }
 
-// beyond is how far the places of an outage are ahead of the room time that stands.
-func (h *heard) beyond(now time.Time) time.Duration {
-	if h.at.IsZero() {
-		return 0
+// placeAt is the place of somebody who comes now. Over an outage it goes on, ever so
+// little; and where other gates' tokens are later than what this one knows, it goes by
+// those: then it alone is cut off, and would give places from before everybody who
+// came to the others.
+func (h *heard) placeAt(now time.Time) Time {
+	beyond := max(0, now.Sub(h.at)-maxAhead) / standingPace
+	t := h.estimate(now).Add(beyond)
+	if h.others > t {
+		t = h.others.Add(now.Sub(h.othersAt) / standingPace)
 	}
-	return max(0, now.Sub(h.at)-maxAhead) / standingPace
+	return t
 }
 
 // place returns room time as a place that this gate has not given before.
 func (c *roomClock) place() Time {
 	t := c.now()
-	h := c.heard()
-	now := int64(c.timeAt(t).Add(h.beyond(t)))
+	now := int64(c.timeAt(t))
+	if h := c.known.Load(); h != nil && !h.at.IsZero() {
+		now = int64(h.placeAt(t))
+	}
 	for {
 		last := c.last.Load()
 		next := max(last+1, now)

@@ -42,7 +42,8 @@ type Line struct {
 	marks    marks
 	visits   visits
 	given    given
-	down     atomic.Bool  // the latest Tick failed
+	down     atomic.Bool // the latest Tick failed
+	contact  contact
 	admits   atomic.Bool  // whether visitors are let in meanwhile
 	horizon  atomic.Int64 // until when everybody has asked again who was told to; see promise
 	welcomed atomic.Int64 // let in on the spot since the snapshot
@@ -102,6 +103,7 @@ func NewLine(c LineConfig) *Line {
 	l.entering.order = func(a, b Arrival) int { return cmp.Compare(a.Place, b.Place) }
 	l.leaving.init(l.sendLeave)
 	l.joining.init()
+	l.contact.init()
 	l.visits.init()
 	l.held.init()
 	l.view.Store(&view{Settings: c.Settings.Fit()})
@@ -123,8 +125,17 @@ func (l *Line) Run(ctx context.Context) error {
 // Settings returns what is in force.
 func (l *Line) Settings() *Settings { return &l.view.Load().Settings }
 
-// Time returns room time, as far as this gate knows it.
-func (l *Line) Time() Time { return l.clock.time() }
+// Time returns room time, as far as this gate knows it. Where its process stood still
+// for a while, it finds out first how long that was, which may take as long as a call
+// of the store: others went on meanwhile, and passes ended.
+func (l *Line) Time() Time {
+	now := l.now()
+	if l.contact.isOld(now.Sub(l.begun)) {
+		l.contact.await(now.Sub(l.begun))
+		now = l.now()
+	}
+	return l.clock.timeAt(now)
+}
 
 // Waiting returns how many present visitors wait.
 func (l *Line) Waiting() int64 { return l.view.Load().Waiting }
@@ -269,7 +280,7 @@ func (l *Line) call(v *view) Call {
 	return Call{
 		Room: l.name, Settings: &v.Settings, Version: v.version,
 		Told: l.clock.highest(), Generation: l.generation(v), Hold: l.outstanding(v),
-		Called: v.Called + l.welcomed.Load(), Active: v.Active, Started: Time(l.begun.UnixMicro()),
+		Called: v.Called + l.welcomed.Load(), Active: v.Active, Running: l.now().Sub(l.begun),
 	}
 }
 
@@ -306,6 +317,7 @@ func (l *Line) do(op metrics.Op, batch int, f func(context.Context, *Call) (Mome
 	l.metrics.StoreCall(op, storeResult(err), l.now().Sub(sent).Seconds(), batch)
 	if err == nil {
 		l.clock.hear(m.Time, sent)
+		l.contact.note(sent.Sub(l.begun))
 	}
 	return err
 }

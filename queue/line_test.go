@@ -239,10 +239,16 @@ func at(t *testing.T, gates int, set queue.Settings, test func(t *testing.T, s *
 }
 
 func (s *site) open(maxHeld int) *gate {
-	l := queue.NewLine(queue.LineConfig{
-		Room: "drop", Settings: s.set, Store: s.store, MaxHeld: maxHeld,
+	return s.openWith(func(c *queue.LineConfig) { c.MaxHeld = maxHeld })
+}
+
+func (s *site) openWith(change func(*queue.LineConfig)) *gate {
+	c := queue.LineConfig{
+		Room: "drop", Settings: s.set, Store: s.store, MaxHeld: 1000,
 		Log: slog.New(slog.NewTextHandler(&s.log, nil)),
-	})
+	}
+	change(&c)
+	l := queue.NewLine(c)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

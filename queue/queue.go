@@ -175,9 +175,9 @@ type Call struct {
 	// that lost what it knew goes by them: see Loss.
 	Hold           time.Duration
 	Called, Active int64
-	// Started is when the gate started, by its machine's clock: of tickets whose places
-	// are later, nobody else knows more.
-	Started Time
+	// Running is how long the gate has run: of tickets that were given since, nobody
+	// else knows more.
+	Running time.Duration
 }
 
 // LateCall is how far room time is ahead of what the gate had been told when its

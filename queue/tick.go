@@ -51,6 +51,7 @@ func (l *Line) tickForever(ctx context.Context) {
 		again, err := l.tick()
 		switch {
 		case err != nil:
+			l.contact.note(last.Sub(l.begun))
 			failures++
 			wait := min(tickMost<<min(failures-1, 3), retryMost)
 			next(wait/2 + rand.N(wait/2))
@@ -72,6 +73,11 @@ func (l *Line) tickForever(ctx context.Context) {
 // whether to tick again at once.
 func (l *Line) tick() (again bool, err error) {
 	if l.isDown() {
+		// Nothing is asked but the time, which may have gone on at other gates. It
+		// tells how long ago was what is reported next.
+		if _, err := l.renew(nil, nil); err != nil {
+			return false, err
+		}
 		// Whoever polled meanwhile is present: the store must know before it looks at
 		// who is absent, and calls somebody else.
 		if err := l.sendMarks(l.enter); err != nil {

@@ -68,10 +68,11 @@ type visits struct {
 
 type visited struct {
 	Visit
-	wanted    bool // to be sent
-	asked     Time // when it was last wanted
-	confirmed Time // latest instant that a pass may be valid to
-	admitted  bool // by this gate, while the store did not answer
+	wanted    bool      // to be sent
+	used      time.Time // by this gate's clock; Visit.At is room time, as it was known then
+	asked     Time      // when it was last wanted
+	confirmed Time      // latest instant that a pass may be valid to
+	admitted  bool      // by this gate, while the store did not answer
 }
 
 func (v *visits) init() {
@@ -98,14 +99,19 @@ type Pass struct {
 // pass void. Most uses cost nothing: the store is asked, in the background, once a
 // quarter of a session has passed since the pass was made. However long the pass is
 // good for, so it is refused that long after its visitor left by another gate.
+//
+// While the store does not answer, every use is noted: room time may go on at other
+// gates, and whoever was busy here all the while is not to be taken for idle.
 func (l *Line) Use(p Pass) (renewed Time, gone bool) {
-	now := l.clock.time()
+	used := l.now()
+	now := l.clock.timeAt(used)
 	session := l.Settings().Session
 	if l.visits.any.Load() && l.visits.isGone(p.ID) {
 		return 0, true
 	}
 	quarter := session / 4
-	if !p.Provisional && now.Sub(p.Issued) < quarter && p.Until.Sub(now) >= session-quarter {
+	down := l.isDown()
+	if !p.Provisional && now.Sub(p.Issued) < quarter && p.Until.Sub(now) >= session-quarter && !down {
 		return 0, false
 	}
 	v := &l.visits
@@ -116,12 +122,13 @@ func (l *Line) Use(p Pass) (renewed Time, gone bool) {
 		e = &visited{}
 		v.known[p.ID] = e
 	}
-	due := e.asked == 0 || now.Sub(e.asked) >= quarter
+	due := e.asked == 0 || now.Sub(e.asked) >= quarter || down
 	if due {
 		e.asked, e.wanted = now, true
 	}
 	if e.wanted {
 		e.Visit = Visit{ID: p.ID, Place: p.Place, Called: p.Called, Until: max(p.Until, e.confirmed), At: now}
+		e.used = used
 	}
 	if due && p.Provisional {
 		select {
@@ -133,6 +140,16 @@ func (l *Line) Use(p Pass) (renewed Time, gone bool) {
 		return e.confirmed, false
 	}
 	return 0, false
+}
+
+// Stays tells whether a visitor whose pass looks expired is inside all the same: it was
+// used while it was good, and the store has not been asked yet or has confirmed it.
+func (l *Line) Stays(id ID) bool {
+	v := &l.visits
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	e := v.known[id]
+	return e != nil && (e.wanted || e.confirmed > l.clock.time())
 }
 
 func (v *visits) isGone(id ID) bool {
@@ -219,13 +236,16 @@ func (l *Line) renew(in []Visit, out []Renewal) ([]Renewal, error) {
 	return out, nil
 }
 
-// due returns the visits to be sent, and drops what is over.
-func (v *visits) due(now Time, in []Visit) []Visit {
+// due returns the visits to be sent, and drops what is over. A pass was used at the
+// room time that this gate knew then, or as long ago as its clock says, whichever is
+// later: over an outage room time stands, or it went on without this gate.
+func (v *visits) due(now Time, clock time.Time, in []Visit) []Visit {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for id, e := range v.known {
 		switch {
 		case e.wanted:
+			e.At = max(e.At, now.Add(-clock.Sub(e.used)))
 			in = append(in, e.Visit)
 		case e.confirmed < now:
 			delete(v.known, id)
@@ -277,7 +297,8 @@ func (l *Line) report() {
 // sendVisits sends the use of passes gathered so far.
 func (l *Line) sendVisits(renew func([]Visit, []Renewal) ([]Renewal, error)) error {
 	var renewals []Renewal
-	for batch := range batches(l.visits.due(l.clock.time(), nil)) {
+	now := l.now()
+	for batch := range batches(l.visits.due(l.clock.timeAt(now), now, nil)) {
 		var err error
 		if renewals, err = renew(batch, renewals[:0]); err != nil {
 			return err

@@ -27,7 +27,7 @@ func (r *room) lose(c *queue.Call, found queue.Found) {
 	r.calls = 0
 	if found == queue.FoundNothing && c.Told == 0 {
 		l.blank = true
-		l.since = min(r.time, c.Started)
+		l.since = r.time.Add(-c.Running)
 		r.generation = uint32(r.time.Millis() / 1000)
 		r.credit = queue.NewCredit(r.time, s, true)
 	} else {

@@ -98,7 +98,7 @@ func losses(t *testing.T, open Open) {
 		l.Wipe(l.Room)
 		g := l.gate()
 		l.pass(0)
-		g.now, g.Started = l.now, l.now.Add(time.Second)
+		g.now = l.now
 		g.Advance(2 * time.Second)
 		g.wants(g.arrive("first"), "admitted joined claimed provisional")
 		g.polls("older", "waiting restored")

@@ -79,14 +79,14 @@ type gate struct {
 	hold       time.Duration
 	called     int64 // as it last saw them
 	active     int64
-	started    queue.Time
+	running    time.Duration
 }
 
 // says is what a gate says with every call.
 func (m *machine) says(g *gate) *queue.Call {
 	return &queue.Call{
 		Room: m.room, Settings: m.settings[g.version], Version: g.version, Told: g.told, Generation: g.generation,
-		Hold: g.hold, Called: g.called, Active: g.active, Started: g.started,
+		Hold: g.hold, Called: g.called, Active: g.active, Running: g.running,
 	}
 }
 
@@ -129,7 +129,7 @@ func newMachine(t *rapid.T, h Harness) *machine {
 	}
 	for range 3 {
 		g := g
-		g.started = m.wall + queue.Time(rapid.Int64Range(-60_000_000, 60_000_000).Draw(t, "started"))
+		g.running = time.Duration(rapid.Int64Range(0, 60_000_000).Draw(t, "running")) * time.Microsecond
 		g.hold = rapid.SampledFrom([]time.Duration{0, time.Second, 10 * time.Second, time.Minute}).Draw(t, "hold")
 		m.gates = append(m.gates, &g)
 	}

@@ -163,7 +163,7 @@ func (m *model) lose(c *queue.Call, found queue.Found, before queue.Time) {
 	m.calls = 0
 	start := int64(0)
 	if found == queue.FoundNothing && c.Told == 0 {
-		l.blank, l.since = true, min(m.now, c.Started)
+		l.blank, l.since = true, m.now.Add(-c.Running)
 		m.generation = uint32(m.now / 1_000_000)
 		start = m.limit.burst * hour
 	} else {

@@ -294,7 +294,7 @@ func (s *Store) args(c *queue.Call, items int) *args {
 		st.Session.Microseconds(), st.MaxSession.Microseconds(),
 		st.ClaimWithin.Microseconds(), st.ClaimMargin().Microseconds(),
 		st.KeepPlace.Microseconds(), st.UsedFor().Microseconds(),
-		c.Hold.Microseconds(), c.Called, c.Active, st.ReturnWithin().Microseconds(), int64(c.Started),
+		c.Hold.Microseconds(), c.Called, c.Active, st.ReturnWithin().Microseconds(), c.Running.Microseconds(),
 	} {
 		a.number(n)
 	}

@@ -33,7 +33,7 @@
 -- ARGV[15]  how long used tickets are remembered
 -- ARGV[16]  how long the gate's visitors take to come back; [17] called and [18] active, as it last saw them
 -- ARGV[19]  how long visitors take to come back of whom no gate knows
--- ARGV[20]  since when the gate runs, by its machine's clock
+-- ARGV[20]  how long the gate has run
 -- ARGV[21..] items of the operation
 local meta, waiting, present, agenda, soon, away = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local called, active, since, left, used = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
@@ -147,7 +147,7 @@ local function lose(found, line_whole, slots_whole)
   units = 0
   if not before and told == 0 then
     y.blank = 1
-    y.since = min(now, tonumber(ARGV[20]))
+    y.since = now - tonumber(ARGV[20])
     generation = floor(now / 1000000)
     units = burst * VISITOR
   else
