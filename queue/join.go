@@ -82,7 +82,7 @@ func (l *Line) farBehind(v *view, now time.Time) (ahead int64, far bool) {
 	s := &v.Settings
 	age := now.Sub(v.received)
 	switch {
-	case v.received.IsZero() || age > joinFresh || v.Held > v.Time:
+	case v.received.IsZero() || age > joinFresh || v.Held > v.Time || v.Full:
 		return 0, false
 	case s.Mode != ModeAuto && s.Mode != ModeHold:
 		return 0, false

@@ -45,7 +45,7 @@ const (
 	Waiting
 	// Admitted: called or active. The Standing says until when a pass may say so.
 	Admitted
-	// Full: max_waiting is reached, no place was given.
+	// Full: max_waiting is reached, or the store's memory is; no place was given.
 	Full
 	// Closed: the room's mode lets nobody join. A visitor in line keeps the place
 	// (Standing.Place is set then).
@@ -216,6 +216,9 @@ type Snapshot struct {
 	Held, Barrier Time
 	// Loss is set when this generation is not the one that the Call told of.
 	Loss *Loss
+	// Full: the store has no memory for newcomers, who are told Full. Whoever waits or is
+	// inside goes on, so that there is room again.
+	Full bool
 	// More: a bound on the work of one call was reached; tick again at once.
 	More bool
 	// What this very call did.

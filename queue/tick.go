@@ -156,6 +156,9 @@ func (l *Line) see(s Snapshot, sent time.Time, joined int64) (again bool) {
 	if v.Generation != 0 && s.Generation != v.Generation {
 		l.lost(&s)
 	}
+	if s.Full != v.Full {
+		l.tellMemory(s.Full)
+	}
 	rebuilt := s.Held > s.Time && s.Barrier == 0
 	if rebuilt {
 		v.crowd = max(s.Waiting, v.crowd)
@@ -176,6 +179,16 @@ func (l *Line) see(s Snapshot, sent time.Time, joined int64) (again bool) {
 	l.counts.NoShow.Add(s.NoShows)
 	l.counts.Abandoned.Add(s.Abandoned)
 	return again
+}
+
+// tellMemory says that the store has no memory left, or has some again.
+func (l *Line) tellMemory(full bool) {
+	if full {
+		l.log.Error("the store has no memory left: newcomers are told that the room is full; whoever waits or is inside goes on",
+			"hint", "raise maxmemory, or free some: about 300 bytes a visitor who waits")
+		return
+	}
+	l.log.Info("the store has memory again: newcomers get places")
 }
 
 // lost notes that the store lost something. What this gate gave and saw is told again.

@@ -2,6 +2,7 @@ package redis_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -11,7 +12,9 @@ import (
 
 	client "github.com/redis/go-redis/v9"
 
+	"github.com/sluicegate/sluice/queue"
 	"github.com/sluicegate/sluice/queue/queuetest/proc"
+	"github.com/sluicegate/sluice/queue/redis"
 )
 
 func TestAReplicaTakesOverThatHasAll(t *testing.T) {
@@ -215,5 +218,99 @@ func TestAClusterThatLacksAServerOfOthersIsAnOutageAndNoMore(t *testing.T) {
 	t.Logf("nobody was let in for %s", s.judge())
 	if s.losses() > 0 {
 		t.Error("the gates think that something was lost")
+	}
+}
+
+func TestAServerWithoutMemoryLetsInWhoWaits(t *testing.T) {
+	t.Parallel()
+	addr := proc.Redis(t)
+	c := clientOf(t, addr)
+	limit := func(bytes string) {
+		t.Helper()
+		if err := c.ConfigSet(t.Context(), "maxmemory", bytes).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := openSale(t, "redis://"+addr+"/0")
+	s.come(40)
+	s.awaitLet(5)
+	limit("1")
+	s.await("the gates find that out", func() bool { return strings.Count(s.log.String(), "the store has no memory left") >= 2 })
+	for _, gate := range s.gates {
+		if a := gate.Join(queue.ID(rand.Uint64()), true); a.State != queue.Full || a.Place != 0 {
+			t.Errorf("a newcomer is told %+v, want full", a)
+		}
+		err := gate.Change(t.Context(), func(_ queue.Settings, stored queue.Overrides) (queue.Overrides, error) {
+			stored.Version++
+			return stored, nil
+		})
+		if err != nil {
+			t.Errorf("an operator changes a setting: %v", err)
+		}
+	}
+	s.awaitLet(10)
+	limit("0")
+	s.await("there is room", func() bool { return strings.Count(s.log.String(), "the store has memory again") >= 2 })
+	s.come(5)
+	s.judge()
+	if s.outages()+s.losses() > 0 {
+		t.Error("the gates think that the store was away, or lost something")
+	}
+}
+
+func TestWithoutMemoryWhatWasBegunIsEnded(t *testing.T) {
+	t.Parallel()
+	addr := proc.Redis(t)
+	c := clientOf(t, addr)
+	r := newRoom(t, redis.New(clientOf(t, addr), redis.Options{}), func(s *queue.Settings) { s.MaxActive = 2 })
+	r.tick()
+	in, called := r.join(1), r.call.Told
+	r.join(2)
+	waits, next := r.join(3), r.join(4)
+	if in.State != queue.Admitted || waits.State != queue.Waiting || next.Rank != 1 {
+		t.Fatalf("%+v, %+v, %+v", in, waits, next)
+	}
+	if err := c.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.tick(); !s.Full || s.Waiting != 2 || s.Called != 2 {
+		t.Errorf("a tick says %+v", s)
+	}
+	visit := queue.Visit{ID: 1, Place: in.Place, Called: in.Called, Until: in.Until, At: r.call.Told}
+	if out, _, err := r.Renew(t.Context(), &r.call, []queue.Visit{visit}, nil); err != nil || !out[0].Claimed {
+		t.Errorf("a pass is used: %+v, %v", out, err)
+	}
+	if out, _, err := r.Leave(t.Context(), &r.call, []queue.Departure{{ID: 2, Place: called}}, nil); err != nil || !out[0].Slot {
+		t.Errorf("somebody leaves: %+v, %v", out, err)
+	}
+	if s := r.tick(); s.NewCalls != 1 {
+		t.Errorf("the next is called: %+v", s)
+	}
+	batch := []queue.Arrival{
+		{ID: 5, Place: r.call.Told, Newcomer: true, Join: true, Claim: true},
+		{ID: 3, Place: waits.Place, Claim: true},
+		{ID: 4, Place: next.Place},
+		{ID: 6, Place: in.Place, Claim: true},
+	}
+	for i := range batch {
+		batch[i].Deadline = r.call.Told.Add(time.Hour)
+	}
+	out, _, err := r.Enter(t.Context(), &r.call, batch, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []queue.State{queue.Full, queue.Admitted, queue.Waiting, queue.Waiting} {
+		if out[i].State != want {
+			t.Errorf("visitor %d is told %+v, want %s", batch[i].ID, out[i], want)
+		}
+	}
+	if err := c.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.tick(); s.Full || s.Waiting != 2 || s.Called != 0 || s.Active != 2 || s.Loss != nil {
+		t.Errorf("then a tick says %+v", s)
+	}
+	if got := r.join(5); got.State != queue.Waiting {
+		t.Errorf("then the newcomer is told %+v", got)
 	}
 }

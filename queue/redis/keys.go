@@ -1,9 +1,12 @@
 package redis
 
+import "sync/atomic"
+
 // keys are the names of everything the store keeps, of one room: one hash tag a
 // room, so that all of a call's keys lie in one slot of a cluster. What each holds
 // is written at the head of lua/room.lua, in the same order.
 type keys struct {
+	full      atomic.Int64 // until when scripts look whether there is memory left, by this machine's clock
 	all       []string
 	overrides []string
 }

@@ -139,7 +139,7 @@ func (s *Store) Leave(ctx context.Context, c *queue.Call, in []queue.Departure, 
 
 // Tick implements queue.Store.
 func (s *Store) Tick(ctx context.Context, c *queue.Call) (queue.Snapshot, error) {
-	raw, err := tickScript.run(ctx, s.client, s.roomKeys(c.Room).all, s.args(c, 0).list).Slice()
+	raw, err := s.send(ctx, tickScript, c.Room, s.args(c, 0)).Slice()
 	if err != nil {
 		return queue.Snapshot{}, unavailable("tick", c.Room, err)
 	}
@@ -160,6 +160,7 @@ func (s *Store) Tick(ctx context.Context, c *queue.Call) (queue.Snapshot, error)
 	if found := queue.Found(n(20)); found != 0 {
 		out.Loss = &queue.Loss{Found: found, Waiting: n(21), Slots: n(22), Born: queue.Time(n(23))}
 	}
+	out.Full = n(24) != 0
 	if version := n(16); version != c.Version {
 		o, err := overrides(version, raw[17].(string))
 		if err != nil {
@@ -170,7 +171,7 @@ func (s *Store) Tick(ctx context.Context, c *queue.Call) (queue.Snapshot, error)
 	return out, nil
 }
 
-const tickFields = 24
+const tickFields = 25
 
 // Overrides implements queue.Store.
 func (s *Store) Overrides(ctx context.Context, room string) (queue.Overrides, error) {
@@ -242,7 +243,7 @@ func parseLadder(text string) (queue.Ladder, error) {
 
 // run sends one script call.
 func (s *Store) run(ctx context.Context, op string, script *script, room string, a *args) ([]int64, error) {
-	r, err := script.run(ctx, s.client, s.roomKeys(room).all, a.list).Int64Slice()
+	r, err := s.send(ctx, script, room, a).Int64Slice()
 	if err != nil {
 		return nil, unavailable(op, room, err)
 	}
@@ -250,6 +251,36 @@ func (s *Store) run(ctx context.Context, op string, script *script, room string,
 		panic(fmt.Sprintf("BUG: %s answered %d fields", op, len(r)))
 	}
 	return r, nil
+}
+
+// send sends one script call. A server that has no memory left says so before it does
+// anything; then the script is told, which knows what may be written all the same.
+func (s *Store) send(ctx context.Context, script *script, room string, a *args) *redis.Cmd {
+	k := s.roomKeys(room)
+	now := time.Now().UnixNano()
+	if now < k.full.Load() {
+		a.list[fullArg] = 1
+	}
+	r := script.run(ctx, s.client, k.all, a.list)
+	if a.list[fullArg] == 0 && isOutOfMemory(r.Err()) {
+		k.full.Store(now + int64(fullFor))
+		a.list[fullArg] = 1
+		r = script.run(ctx, s.client, k.all, a.list)
+	}
+	return r
+}
+
+const (
+	fullArg = 20 // of args: ARGV[21]
+	// fullFor is how long scripts find out for themselves whether there is memory, since
+	// one that begins with freeing some is not refused.
+	fullFor = 10 * time.Second
+)
+
+// isOutOfMemory: the error begins with OOM, or has it behind where in the script it
+// was, before Redis 7.
+func isOutOfMemory(err error) bool {
+	return redis.IsOOMError(err) || redis.HasErrorPrefix(err, "Error running script") && strings.Contains(err.Error(), "-OOM ")
 }
 
 // mustHave checks the shape of an answer.
@@ -282,7 +313,7 @@ func (a *args) id(id queue.ID) {
 
 func (s *Store) args(c *queue.Call, items int) *args {
 	st := c.Settings
-	a := &args{list: make([]any, 0, 20+items)}
+	a := &args{list: make([]any, 0, fullArg+1+items)}
 	if s.now != nil {
 		a.number(s.now().UnixMicro())
 	} else {
@@ -298,6 +329,7 @@ func (s *Store) args(c *queue.Call, items int) *args {
 	} {
 		a.number(n)
 	}
+	a.list = append(a.list, 0)
 	return a
 }
 

@@ -1,9 +1,9 @@
 -- enter: where visitors stand who ask. See Store.Enter.
 --
--- ARGV[21]  the items, 33 bytes each: id (8 bytes), until when present (8 bytes, see UNHEARD), place
+-- ARGV[22]  the items, 33 bytes each: id (8 bytes), until when present (8 bytes, see UNHEARD), place
 --           (16 digits), flags (1 byte: 1 newcomer, 2 again, 4 join, 8 claim). One string costs much
 --           less than as many arguments.
--- ARGV[22]  1 where all of them are presence marks: neither newcomers nor claims
+-- ARGV[23]  1 where all of them are presence marks: neither newcomers nor claims
 --
 -- Returns {now, generation, then for each item: what it is, and the numbers that it says follow}.
 -- What it is: the state as queue.State; 8 joined, 16 claimed, 32 provisional, 64 restored; 128 the
@@ -214,7 +214,7 @@ local function welcome(id, place)
     return answer(ADMITTED + JOINED + CLAIMED + PROVISIONAL, place, nil, called_at, now + claim_within - claim_margin)
   end
   if not JOIN then return answer(NONE, 0) end
-  if max_waiting > 0 and in_line >= max_waiting then return answer(FULL, 0) end
+  if is_full or max_waiting > 0 and in_line >= max_waiting then return answer(FULL, 0) end
   queue_up(id, place, JOINED)
 end
 

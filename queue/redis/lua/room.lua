@@ -34,7 +34,8 @@
 -- ARGV[16]  how long the gate's visitors take to come back; [17] called and [18] active, as it last saw them
 -- ARGV[19]  how long visitors take to come back of whom no gate knows
 -- ARGV[20]  how long the gate has run
--- ARGV[21..] items of the operation
+-- ARGV[21]  1 where the server lately had no memory left
+-- ARGV[22..] items of the operation
 local meta, waiting, present, agenda, soon, away = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local called, active, since, left, used = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local ladder, overrides = KEYS[12], KEYS[13]
@@ -45,7 +46,7 @@ local claim_within, claim_margin = tonumber(ARGV[12]), tonumber(ARGV[13])
 local keep_place, used_for = tonumber(ARGV[14]), tonumber(ARGV[15])
 local said = tonumber(ARGV[3])
 local hold, blank_hold = tonumber(ARGV[16]), tonumber(ARGV[19])
-local first_item = 21
+local first_item = 22
 
 local AUTO, OPEN, CLOSED = 0, 2, 3          -- queue.Mode; hold needs no name
 local VISITOR = 3600000                     -- queue.visitorUnits
@@ -203,6 +204,16 @@ do
       end
     end
   end
+end
+
+-- A server without memory left refuses a script, before it has done anything, whose
+-- first write may take some. Here is written all the same what ends what was begun: those
+-- who wait were given their places, and whoever is let in or leaves makes room.
+local is_full = false
+if ARGV[21] == '1' then
+  local answer = redis.pcall('HSET', meta, 'wall', wall)
+  is_full = type(answer) == 'table' and answer.err ~= nil
+  if is_full then call('HDEL', meta, '') end -- a first write that takes none
 end
 
 -- is_held: nobody with a place after the barrier may be called.
