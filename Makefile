@@ -12,9 +12,14 @@ SEED     ?= 0
 CHAOS_FOR ?= 1m
 ARGS     ?=
 
-# Allocation tests are built without the race detector, so their packages run twice;
-# so does the flash sale, which is only timed where the gates are not slowed down.
-ALLOC = $(shell grep -rlx --include='*_test.go' '//go:build !race' . | xargs -r -n 1 dirname | sort -u)
+# Most tests wait most of the time: for a program, a browser, a visitor's turn.
+PARALLEL = $(shell echo $$((2 * $$(nproc))))
+
+# The race detector allocates, and slows down what computes tenfold. So what counts
+# allocations, and what is long and does one thing after the other, stands in files that
+# are built without it, and runs by itself; so does what is held to a time or to memory.
+UNRACED = $(shell grep -rlx --include='*_test.go' '//go:build !race' .)
+UNRACED_TESTS = $(shell sed -n 's/^func \(Test[A-Za-z0-9_]*\).*/\1/p' $(UNRACED) | paste -sd '|')
 
 .PHONY: help
 help: ## list the targets
@@ -22,9 +27,9 @@ help: ## list the targets
 
 .PHONY: test
 test: deps ## every test, nothing skipped; installs redis-server, nginx, chromium and the like where missing
-	SLUICE_TEST_REQUIRE=1 go test -race -shuffle=on ./...
-	SLUICE_TEST_REQUIRE=1 go test -shuffle=on $(ALLOC)
-	SLUICE_TEST_REQUIRE=1 go test -run '^TestFlashSale$$' ./cmd/sluice
+	GORACE=atexit_sleep_ms=0 SLUICE_TEST_REQUIRE=1 go test -race -shuffle=on -p $(PARALLEL) -parallel $(PARALLEL) ./...
+	SLUICE_TEST_REQUIRE=1 go test -shuffle=on -run '^($(UNRACED_TESTS))$$' $(sort $(dir $(UNRACED)))
+	SLUICE_TEST_REQUIRE=1 go test -run '^(TestFlashSale|TestFlood)$$' ./cmd/sluice
 
 .PHONY: check
 check: format vet staticcheck build test ## all that a change must pass: format, vet, staticcheck, build, test

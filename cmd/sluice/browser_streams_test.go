@@ -5,6 +5,7 @@ import "testing"
 // TestABrowserStreams has a page use all that pages use: a redirect that sets a cookie,
 // uploads, a download, events and a WebSocket.
 func TestABrowserStreams(t *testing.T) {
+	t.Parallel()
 	b := startBrowser(t)
 	g := openStreamsGate(t, openStreamsShop(t).url, "")
 	v := b.visitor(t)

@@ -19,6 +19,7 @@ import (
 // TestInABrowser lets people with a real browser visit the demonstration's shop
 // through a real gate.
 func TestInABrowser(t *testing.T) {
+	t.Parallel()
 	b := startBrowser(t)
 	for _, c := range []struct {
 		name string

@@ -29,6 +29,7 @@ var shownToCaches = map[string]map[string]string{
 // A shared cache in front of the gate that keeps whatever it may, for everybody,
 // whatever cookies they bring: more than a careful one would.
 func TestSharedCachesInFrontKeepNothingOfAnybody(t *testing.T) {
+	t.Parallel()
 	for name, open := range map[string]func(t *testing.T, gate string) (url string){"nginx": openNginxCache, "varnish": openVarnish} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -47,6 +47,7 @@ func (s *site) at(g *gateProcess) *guest {
 
 // Gates as processes: several at one store, stopped, killed and reloaded.
 func TestGates(t *testing.T) {
+	t.Parallel()
 	t.Run("a live change reaches the other gate within a second, and stays until it is reset", func(t *testing.T) {
 		t.Parallel()
 		s, gates := openGates(t, 2, "rate: 1/h\nmode: auto\n", "")

@@ -14,6 +14,7 @@ import (
 
 // What visitors do to their places, and what they do not.
 func TestPlaces(t *testing.T) {
+	t.Parallel()
 	t.Run("reload keeps the place", func(t *testing.T) {
 		t.Parallel()
 		s := openSite(t, "", "")

@@ -36,6 +36,7 @@ func merged(h http.Header, fields ...string) http.Header {
 
 // What requests of all kinds are answered.
 func TestRequests(t *testing.T) {
+	t.Parallel()
 	t.Run("a waiting answer says all there is to say", func(t *testing.T) {
 		t.Parallel()
 		s := openSite(t, "message: \"soon & <safe>\"\n", "")

@@ -201,9 +201,13 @@ func judgeBigBodies(t *testing.T, size int64) {
 	}
 }
 
-func TestBigBodiesTakeNoMemory(t *testing.T) { judgeBigBodies(t, 64<<20) }
+func TestBigBodiesTakeNoMemory(t *testing.T) {
+	t.Parallel()
+	judgeBigBodies(t, 64<<20)
+}
 
 func TestCurlIsAnsweredBeforeItSends(t *testing.T) {
+	t.Parallel()
 	g := openStreamsGate(t, openStreamsShop(t).url, "")
 	file := sparse(t, 64<<20)
 	for name, c := range map[string]struct {
@@ -229,6 +233,7 @@ func TestCurlIsAnsweredBeforeItSends(t *testing.T) {
 }
 
 func TestWhoeverLeavesTakesTheShopsRequestAlong(t *testing.T) {
+	t.Parallel()
 	shop := openStreamsShop(t)
 	g := openStreamsGate(t, shop.url, "")
 	for _, path := range []string{"/drop/never", "/drop/events?every=1h"} {
@@ -265,6 +270,7 @@ func TestWhoeverLeavesTakesTheShopsRequestAlong(t *testing.T) {
 // What nginx answers to requests for a file, in parts and otherwise, comes through a
 // gate byte for byte, over connections that are kept.
 func TestAnswersOfNginxComeAsTheyAre(t *testing.T) {
+	t.Parallel()
 	nginx := "http://" + proc.Nginx(t, func(dir string, port int) string {
 		if err := os.WriteFile(filepath.Join(dir, "file"), []byte(strings.Repeat("0123456789", 5000)), 0o600); err != nil {
 			t.Fatal(err)
@@ -317,6 +323,7 @@ func dialTunnel(g *gateProcess, path string) (*websocket.Conn, *http.Response, e
 }
 
 func TestTwoThousandWebSocketsAtOnce(t *testing.T) {
+	t.Parallel()
 	const most = 2000
 	shop := openStreamsShop(t)
 	g := openStreamsGate(t, shop.url, fmt.Sprintf(", tunnels: {max: %d}", most))

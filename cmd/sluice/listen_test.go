@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,7 +48,7 @@ func startGateAs(t *testing.T, file string, command ...string) *gateProcess {
 		t: t, visitors: file, operators: "http://" + operators, file: file, log: log.Name(), done: make(chan struct{}),
 		cmd: exec.Command(command[0], command[1:]...),
 	}
-	g.cmd.Env = []string{asSluice + "=1", "PATH=" + os.Getenv("PATH")}
+	g.cmd.Env = append(slices.Clip(environment), "PATH="+os.Getenv("PATH"))
 	g.cmd.Stdout, g.cmd.Stderr = log, log
 	g.run()
 	return g
@@ -91,6 +92,7 @@ const ungatedRoom = "rooms: [{name: drop, match: [{path: /drop}], rate: none}]"
 // TestVisitorsNoticeNothingOfARollingRestart has visitors ask without a pause, by
 // connections that they keep and by new ones, while gates follow each other.
 func TestVisitorsNoticeNothingOfARollingRestart(t *testing.T) {
+	t.Parallel()
 	program, shop, dir := sluice(t), shopServer(t), t.TempDir()
 	at := fmt.Sprintf("127.0.0.1:%d", proc.FreePort(t))
 	file := writeConfig(t, dir, "sluice.yaml", shop, fmt.Sprintf("listen: {address: %q, reuse_port: true}\n%s", at, ungatedRoom))
@@ -133,6 +135,7 @@ func TestVisitorsNoticeNothingOfARollingRestart(t *testing.T) {
 }
 
 func TestSocketsOfSystemdAreServed(t *testing.T) {
+	t.Parallel()
 	activate := proc.Need(t, "systemd-socket-activate")
 	program, shop, dir := sluice(t), shopServer(t), t.TempDir()
 	ports := []int{proc.FreePort(t), proc.FreePort(t)}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/sluicegate/sluice/loadtest/judge"
 	metrics "github.com/sluicegate/sluice/loadtest/metric"
 	"github.com/sluicegate/sluice/loadtest/visitor"
+	"github.com/sluicegate/sluice/queue/queuetest/proc"
 )
 
 // A rehearsedGate is a gate to rehearse with, whose shop is served by whoever rehearses.
@@ -25,12 +27,7 @@ type rehearsedGate struct{ visitors, shop string }
 
 func openRehearsal(t *testing.T, room string) rehearsedGate {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	shop := l.Addr().String()
-	l.Close()
+	shop := net.JoinHostPort("127.0.0.1", strconv.Itoa(proc.FreePort(t)))
 	c, err := config.Load(config.Source{File: "sale", Data: fmt.Appendf(nil, `
 listen: 127.0.0.1:0
 admin: {listen: 127.0.0.1:0}
@@ -114,6 +111,7 @@ func contains(t *testing.T, text string, parts ...string) {
 }
 
 func TestAHundredVisitorsRehearseASale(t *testing.T) {
+	t.Parallel()
 	g := openRehearsal(t, "    rate: 50/s\n    burst: 5\n    max_active: none\n")
 	file := writeScript(t, hundred+`
 thresholds:
@@ -199,6 +197,7 @@ func sumPoints(t *testing.T, file string) map[string]float64 {
 }
 
 func TestACrossedThresholdEndsARehearsalWith99(t *testing.T) {
+	t.Parallel()
 	g := openRehearsal(t, "    rate: none\n    max_active: none\n")
 	file := writeScript(t, hundred+"thresholds: {sluice_admitted: ['count<100'], http_reqs: ['count>0']}\n")
 	out, code, message := loadtest(t, t.Context(), "run", file, "--target", g.visitors, "--serve-origin", g.shop)
@@ -209,6 +208,7 @@ func TestACrossedThresholdEndsARehearsalWith99(t *testing.T) {
 }
 
 func TestAThresholdMayEndARehearsalEarly(t *testing.T) {
+	t.Parallel()
 	g := openRehearsal(t, "    rate: 1/s\n    max_active: none\n")
 	file := writeScript(t, hundred+"thresholds: {sluice_joined: [{threshold: 'count<10', abortOnFail: true}]}\n")
 	began := time.Now()
@@ -223,6 +223,7 @@ func TestAThresholdMayEndARehearsalEarly(t *testing.T) {
 }
 
 func TestASignalEndsARehearsalWithASummaryAnd105(t *testing.T) {
+	t.Parallel()
 	g := openRehearsal(t, "    rate: 1/s\n    max_active: none\n")
 	file := writeScript(t, hundred+"thresholds: {http_req_failed: ['rate==0'], http_reqs: ['count>0']}\n")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -235,6 +236,7 @@ func TestASignalEndsARehearsalWithASummaryAnd105(t *testing.T) {
 }
 
 func TestABadScriptIsRefusedWith104(t *testing.T) {
+	t.Parallel()
 	nobody := "http://127.0.0.1:1"
 	for _, test := range []struct {
 		name, script, want string
@@ -260,6 +262,7 @@ func TestABadScriptIsRefusedWith104(t *testing.T) {
 }
 
 func TestInspectPrintsThePlan(t *testing.T) {
+	t.Parallel()
 	file := writeScript(t, hundred)
 	out, code, message := loadtest(t, t.Context(), "inspect", file)
 	if code != 0 {
@@ -277,12 +280,14 @@ func TestInspectPrintsThePlan(t *testing.T) {
 }
 
 func TestTheSmokeScriptIsWellFormed(t *testing.T) {
+	t.Parallel()
 	if out, code, message := loadtest(t, t.Context(), "inspect", "../../loadtest/scripts/smoke.yaml"); code != 0 {
 		t.Errorf("exit %d: %s %s", code, message, out)
 	}
 }
 
 func TestFlagsOfARehearsalAreChecked(t *testing.T) {
+	t.Parallel()
 	file := writeScript(t, hundred)
 	for want, args := range map[string][]string{
 		`--out "csv=x": want json=FILE`:           {"run", file, "--out", "csv=x"},

@@ -47,6 +47,7 @@ func summaryOf(t *testing.T, file string) map[string]map[string]float64 {
 }
 
 func TestWorkersShareTheVisitorsOfARehearsal(t *testing.T) {
+	t.Parallel()
 	g := openRehearsal(t, fifty)
 	file, dir := writeScript(t, hundred+everybodyIn), t.TempDir()
 	export, points, page := filepath.Join(dir, "summary.json"), filepath.Join(dir, "points.json"), filepath.Join(dir, "report.html")
@@ -71,6 +72,7 @@ func TestWorkersShareTheVisitorsOfARehearsal(t *testing.T) {
 }
 
 func TestAThresholdEndsTheWorkOfAllWorkers(t *testing.T) {
+	t.Parallel()
 	g := openRehearsal(t, "    rate: 1/s\n    max_active: none\n")
 	// No worker alone has so many.
 	file := writeScript(t, hundred+"thresholds: {sluice_joined: [{threshold: 'count<80', abortOnFail: true}]}\n")
@@ -81,6 +83,7 @@ func TestAThresholdEndsTheWorkOfAllWorkers(t *testing.T) {
 }
 
 func TestASignalEndsTheWorkOfAllWorkers(t *testing.T) {
+	t.Parallel()
 	g := openRehearsal(t, "    rate: 1/s\n    max_active: none\n")
 	file := writeScript(t, hundred+"thresholds: {http_reqs: ['count>0']}\n")
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
@@ -94,6 +97,7 @@ func TestASignalEndsTheWorkOfAllWorkers(t *testing.T) {
 
 // Two machines each run a half, and a third one judges both.
 func TestPartsOfARunAreJudgedTogether(t *testing.T) {
+	t.Parallel()
 	g := openRehearsal(t, fifty)
 	file, dir := writeScript(t, hundred+everybodyIn), t.TempDir()
 	limits := []string{"--room-rate", "50/s", "--room-burst", "5"}

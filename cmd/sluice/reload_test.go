@@ -42,6 +42,7 @@ func openReloaded(t *testing.T, text string) *reloaded {
 }
 
 func TestAReloadNamesWhatTakesARestart(t *testing.T) {
+	t.Parallel()
 	r := openReloaded(t, "origin: {url: http://127.0.0.1:1}")
 	for key, text := range map[string]string{
 		"visitors.max_conns":      "visitors: {max_conns: 1000}",
@@ -67,6 +68,7 @@ func TestAReloadNamesWhatTakesARestart(t *testing.T) {
 }
 
 func TestAReloadTellsOfOriginsThatNeedMoreFilesThanThereAre(t *testing.T) {
+	t.Parallel()
 	r := openReloaded(t, "origin: {url: http://127.0.0.1:1, max_conns: 300}")
 	r.text = "origin: {url: [http://127.0.0.1:1, http://127.0.0.1:2], max_conns: 300}"
 	if err := r.reload(t.Context()); err != nil {
@@ -88,6 +90,7 @@ func TestAReloadTellsOfOriginsThatNeedMoreFilesThanThereAre(t *testing.T) {
 }
 
 func TestARefusedReloadLeavesTheCertificatesToo(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	ca := certtest.NewCA(t)
 	ca.Write(dir, "a", tomorrow(), "a.example")

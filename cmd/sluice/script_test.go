@@ -44,6 +44,7 @@ import (
 // Nothing that sluice prints, in any script, may contain "hunter2": every secret
 // of the scripts does.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	shop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "the shop at %s%s\n", r.Host, r.URL.Path)
 	}))
@@ -63,7 +64,10 @@ func TestScripts(t *testing.T) {
 				s := &stage{running: make(map[string]*running), port: func() int { return proc.FreePort(t) }}
 				env.Values[stageKey{}] = s
 				env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
-				env.Setenv(asSluice, "1")
+				for _, pair := range environment {
+					name, value, _ := strings.Cut(pair, "=")
+					env.Setenv(name, value)
+				}
 				env.Setenv("SHOP", shop.URL)
 				env.Defer(s.end)
 				return nil
@@ -164,7 +168,7 @@ func tellsNoSecret(ts *testscript.TestScript, files ...string) {
 
 // variables are what a sluice in the background is given of the script's.
 var variables = []string{
-	"PATH", asSluice, "SHOP", "SLUICE_CONFIG", "SLUICE_LISTEN", "SLUICE_ADMIN", "SLUICE_ORIGIN", "SLUICE_STORE",
+	"PATH", asSluice, "GORACE", "SHOP", "SLUICE_CONFIG", "SLUICE_LISTEN", "SLUICE_ADMIN", "SLUICE_ORIGIN", "SLUICE_STORE",
 	"SLUICE_RATE", "SLUICE_MAX_ACTIVE", "SLUICE_SECRET", "SLUICE_TOKEN", "SLUICE_COLOUR", "WORD", "ADDR", "ADMIN",
 }
 

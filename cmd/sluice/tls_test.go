@@ -70,6 +70,7 @@ func (s *tlsSite) client(t *testing.T) *http.Client {
 }
 
 func TestVisitorsUseTLS(t *testing.T) {
+	t.Parallel()
 	s := startTLSSite(t, shopServer(t), "")
 	client := s.client(t)
 	t.Run("the shop learns of it, cookies are Secure, browsers are told to stay", func(t *testing.T) {
@@ -304,6 +305,7 @@ func (s *tlsSite) has(host string) bool {
 }
 
 func TestCertificatesAreReadAgain(t *testing.T) {
+	t.Parallel()
 	s := startTLSSite(t, shopServer(t), "")
 	serial := func() string {
 		c, err := tls.Dial("tcp", s.secure, &tls.Config{ServerName: "shop.example", RootCAs: s.ca.Pool})
@@ -382,6 +384,7 @@ func move(t *testing.T, from, to string) {
 }
 
 func TestSlowHandshakesKeepNobodyUp(t *testing.T) {
+	t.Parallel()
 	s := startTLSSite(t, shopServer(t), "")
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -402,6 +405,7 @@ func TestSlowHandshakesKeepNobodyUp(t *testing.T) {
 }
 
 func TestACertificateThatCannotBeUsedIsToldWithItsLine(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	ca := certtest.NewCA(t)
 	ca.Write(dir, "a", tomorrow(), "a.example")
@@ -421,7 +425,7 @@ tls:
 		t.Fatal(err)
 	}
 	cmd := exec.Command(sluice(t), "validate", "-c", file)
-	cmd.Env = []string{asSluice + "=1"}
+	cmd.Env = environment
 	out, err := cmd.Output()
 	if err == nil {
 		t.Error("it is valid")

@@ -30,6 +30,10 @@ import (
 // asSluice makes the test binary be sluice itself.
 const asSluice = "SLUICE_TEST_AS_SLUICE"
 
+// environment is what the test binary needs to be sluice, and nothing of the test's.
+// Under the race detector it would sleep for a second before it ends.
+var environment = []string{asSluice + "=1", "GORACE=atexit_sleep_ms=0"}
+
 func init() {
 	if os.Getenv(asSluice) == "1" || os.Args[0] == "sluice" { // as workers of a rehearsal are started
 		os.Exit(execute())
@@ -222,14 +226,35 @@ type gateProcess struct {
 	stopped             bool
 }
 
+// shipped is sluice as it is shipped, built for the first test that asks.
+var shipped struct {
+	once sync.Once
+	dir  string // removed behind the last test
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	_ = os.RemoveAll(shipped.dir)
+	os.Exit(code)
+}
+
 // buildSluice builds sluice as it is shipped, without what the test was built with.
 func buildSluice(t testing.TB) (program string) {
 	t.Helper()
-	program = filepath.Join(t.TempDir(), "sluice")
-	if out, err := exec.Command(proc.Need(t, "go"), "build", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	compiler := proc.Need(t, "go")
+	shipped.once.Do(func() {
+		if shipped.dir, shipped.err = os.MkdirTemp("", "sluice"); shipped.err != nil {
+			return
+		}
+		if out, err := exec.Command(compiler, "build", "-o", shipped.dir, ".").CombinedOutput(); err != nil {
+			shipped.err = fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	})
+	if shipped.err != nil {
+		t.Fatal(shipped.err)
 	}
-	return program
+	return filepath.Join(shipped.dir, "sluice")
 }
 
 // sluice is the test binary, which is sluice too: with the race detector if the
@@ -262,7 +287,7 @@ func startGateAt(t testing.TB, program, file string, visitors, operators int) *g
 		file: file, log: log.Name(), done: make(chan struct{}),
 		cmd: exec.Command(program, "serve", "-c", file, "--listen", address(visitors), "--admin", address(operators)),
 	}
-	g.cmd.Env = []string{asSluice + "=1"}
+	g.cmd.Env = environment
 	g.cmd.Stdout, g.cmd.Stderr = log, log
 	g.run()
 	return g

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	client "github.com/redis/go-redis/v9"
 
 	"github.com/sluicegate/sluice/queue/queuetest"
@@ -29,23 +28,6 @@ func closed(t testing.TB, s *redis.Store) *redis.Store {
 		}
 	})
 	return s
-}
-
-// inMiniredis opens stores in the Go imitation of Redis, whose clock can be moved.
-func inMiniredis(t testing.TB) queuetest.Harness {
-	server := miniredis.RunT(t)
-	now := begin
-	server.SetTime(now)
-	move := func(d time.Duration) {
-		now = now.Add(d)
-		server.SetTime(now)
-	}
-	prefix := prefix()
-	// It runs scripts in Go: thousands of marks take it seconds on a busy machine.
-	c := client.NewClient(&client.Options{Addr: server.Addr(), MaxRetries: -1, ReadTimeout: time.Minute, ContextTimeoutEnabled: true})
-	store := redis.New(c, redis.Options{Prefix: prefix})
-	drop := dropper(t, c, prefix)
-	return queuetest.Harness{Store: closed(t, store), Advance: move, Jump: move, Wipe: func(room string) { drop(room, "*") }, Drop: drop}
 }
 
 // dropper deletes the keys of a room whose names match, and counts them.
@@ -78,8 +60,6 @@ func inRedis(t *testing.T) queuetest.Open {
 	}
 }
 
-func TestStore(t *testing.T) { queuetest.Run(t, inMiniredis) }
-
 func TestStoreInRedis(t *testing.T) { queuetest.Run(t, inRedis(t)) }
 
 func TestStoreByTheClockOfRedis(t *testing.T) {
@@ -92,7 +72,5 @@ func TestStoreByTheClockOfRedis(t *testing.T) {
 		return queuetest.Harness{Store: closed(t, store)}
 	})
 }
-
-func TestStateMachine(t *testing.T) { queuetest.StateMachine(t, inMiniredis) }
 
 func TestStateMachineInRedis(t *testing.T) { queuetest.StateMachine(t, inRedis(t)) }
