@@ -219,6 +219,7 @@ func TestPlaces(t *testing.T) {
 		told, vanished, cat := s.visitor(), s.visitor(), s.visitor()
 		told.joins()
 		vanished.joins()
+		vanished.polls() // who never asks again is not known for long
 		cat.joins()
 		told.leaves()
 		s.patch(`{"mode": "auto"}`)
