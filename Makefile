@@ -79,6 +79,10 @@ restart: ## 10,000 requests a second while one gate follows another on this mach
 chaos: deps ## things break while people wait, drawn from SEED, for CHAOS_FOR; ARGS=--race, ARGS='--only store-*'
 	go run ./loadtest/chaos --seed $(SEED) --for $(CHAOS_FOR) $(ARGS)
 
+.PHONY: flood
+flood: ## 100,000 programs a minute join a line of 10,000 people, and never come back: what they cost; ARGS='--max-waiting 30000'
+	go run ./loadtest/flood $(ARGS)
+
 .PHONY: peers
 peers: ## what a request costs here, beside nginx, HAProxy and bare fasthttp; needs haproxy too
 	go run ./loadtest/peers --budget
