@@ -48,6 +48,14 @@ func (g *Gate) Change(ctx context.Context, name, by string, patch map[string]any
 	return room, nil
 }
 
+// OriginServers is how many servers the origin has: each address of each URL.
+func (g *Gate) OriginServers() (n int) {
+	for _, s := range g.site.Load().proxy.Origins() {
+		n += s.Up + s.Out + s.Down
+	}
+	return n
+}
+
 // origins is what metrics show of the origin. What is under way to a URL that a reload
 // took out of the list stands behind the list until it has ended.
 func (g *Gate) origins() []metrics.Origin {

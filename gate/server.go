@@ -88,6 +88,9 @@ func (s *Server) Serve(l net.Listener, upon ...func(net.Listener) net.Listener) 
 	return nil
 }
 
+// Narrow has the server take so many connections fewer than its limit.
+func (s *Server) Narrow(by int) { s.door.Narrow(by) }
+
 // Farewell has ever more answers end their connection, all of them once d is over:
 // visitors who are busy come back by a new one, to a gate that stays. Closing a
 // connection that they keep would meet a request under way now and then. Shutdown

@@ -39,8 +39,9 @@ type process struct {
 	admin     *http.Server
 	handler   atomic.Pointer[http.Handler]
 
-	mu     sync.Mutex
-	config *config.Config
+	mu      sync.Mutex
+	config  *config.Config
+	missing int // files that the origin needs of the visitors'
 }
 
 // newProcess makes everything ready and opens the listeners. Nobody is answered
@@ -51,7 +52,7 @@ func newProcess(c *config.Config, log *slog.Logger, load func() (*config.Config,
 	if err != nil {
 		return nil, err
 	}
-	p.files = files
+	conns := visitorConns(c, files)
 	if p.store, err = openStore(c.Store); err != nil {
 		return nil, exitError{exitUsage, err}
 	}
@@ -66,13 +67,13 @@ func newProcess(c *config.Config, log *slog.Logger, load func() (*config.Config,
 	}
 	p.gate, err = gate.New(c, gate.Options{
 		Certs: p.certs,
-		Store: p.store, Metrics: p.metrics, Log: log, MaxHeld: gate.HeldShare(files.Visitor), MaxTunnels: files.Tunnels,
+		Store: p.store, Metrics: p.metrics, Log: log, MaxHeld: gate.HeldShare(conns), MaxTunnels: files.Tunnels,
 	})
 	if err != nil {
 		return nil, exitError{exitUsage, err}
 	}
 	p.server = gate.NewServer(p.gate, door.Limits{
-		Conns: files.Visitor, Reserve: files.Visitor * c.Visitors.Reserve / 100, Header: c.Visitors.HeaderTimeout,
+		Conns: conns, Reserve: conns * c.Visitors.Reserve / 100, Header: c.Visitors.HeaderTimeout,
 	})
 	p.setAdmin(c)
 	p.admin = admin.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -88,6 +89,9 @@ func newProcess(c *config.Config, log *slog.Logger, load func() (*config.Config,
 	p.metrics.ConfigReload(true, time.Now())
 	p.warn(c)
 	p.tellFiles(files)
+	p.tellMemory(c, conns)
+	files.Visitor = conns
+	p.files = files
 	return p, nil
 }
 
@@ -102,15 +106,35 @@ func shareFiles(c *config.Config) (door.Files, error) {
 
 func originFiles(c *config.Config) int { return c.Origin.MaxConns * len(c.Origin.URLs) }
 
-// tellMissingFiles warns when a reload has added origins whose connections visitors
-// were promised at the start.
-func (p *process) tellMissingFiles(c *config.Config) {
+// followOrigin gives the origin the files that it needs when it has more servers than
+// the start knew of: by a reload, or because a name leads to several. p.mu is held.
+func (p *process) followOrigin(c *config.Config) {
 	f := p.files
-	f.Origin = originFiles(c)
-	if missing := f.Missing(); missing > 0 {
-		p.log.Warn("a full house would need more open files than there are, for the origin got more servers",
-			"limit", f.Limit, "missing", missing, "visitors", f.Visitor, "origin", f.Origin, "origin_before", p.files.Origin, "tunnels", f.Tunnels,
-			"hint", "a restart gives visitors fewer; or raise the limit (LimitNOFILE, ulimit -Hn), or lower origin.max_conns, and restart")
+	servers := max(len(c.Origin.URLs), p.gate.OriginServers())
+	f.Origin = servers * c.Origin.MaxConns
+	missing := f.Missing()
+	p.server.Narrow(missing)
+	if missing > p.missing {
+		p.log.Warn("the origin has more servers than the start left open files for: visitors get fewer connections",
+			"limit", f.Limit, "missing", missing, "visitors", f.Visitor, "servers", servers, "origin", f.Origin, "origin_before", p.files.Origin, "tunnels", f.Tunnels,
+			"hint", "raise the limit (LimitNOFILE, ulimit -Hn), or lower origin.max_conns, and restart")
+	}
+	p.missing = missing
+}
+
+// followOriginForever does so until ctx ends.
+func (p *process) followOriginForever(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		p.mu.Lock()
+		p.followOrigin(p.config)
+		p.mu.Unlock()
 	}
 }
 
@@ -232,6 +256,11 @@ func (p *process) run(ctx context.Context) error {
 		"origin", c.Origin.URLs, "store", c.Redacted().Store)
 	p.tellRooms(c)
 	p.gate.SetReady(true)
+	files, stopFiles := context.WithCancel(ctx)
+	var looking sync.WaitGroup
+	looking.Go(func() { p.followOriginForever(files) })
+	defer looking.Wait()
+	defer stopFiles()
 
 	var err error
 	select {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -67,15 +68,37 @@ func TestAReloadNamesWhatTakesARestart(t *testing.T) {
 	}
 }
 
-func TestAReloadTellsOfOriginsThatNeedMoreFilesThanThereAre(t *testing.T) {
+func TestOriginsThatNeedMoreFilesGetThemOfTheVisitors(t *testing.T) {
 	t.Parallel()
 	r := openReloaded(t, "origin: {url: http://127.0.0.1:1, max_conns: 300}")
 	r.text = "origin: {url: [http://127.0.0.1:1, http://127.0.0.1:2], max_conns: 300}"
 	if err := r.reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if want := fmt.Sprintf("limit=%d missing=300 visitors=%d origin=600 origin_before=300 ", r.files.Limit, r.files.Visitor); !strings.Contains(r.log.String(), want) {
+	if want := fmt.Sprintf("limit=%d missing=300 visitors=%d servers=2 origin=600 origin_before=300 ", r.files.Limit, r.files.Visitor); !strings.Contains(r.log.String(), want) {
 		t.Errorf("the log does not warn of %q:\n%s", want, r.log.String())
+	}
+	connections := func() string {
+		page := httptest.NewRecorder()
+		r.metrics.Handler().ServeHTTP(page, httptest.NewRequest("GET", "/metrics", nil))
+		_, after, _ := strings.Cut(page.Body.String(), "\nsluice_connections_limit ")
+		line, _, _ := strings.Cut(after, "\n")
+		return line
+	}
+	if got, want := connections(), fmt.Sprint(r.files.Visitor-300); got != want {
+		t.Errorf("visitors have %s connections, want %s", got, want)
+	}
+	text := r.text
+	r.text = "origin: {url: http://127.0.0.1:1, max_conns: 300}"
+	if err := r.reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := connections(), fmt.Sprint(r.files.Visitor); got != want {
+		t.Errorf("and %s when it needs them no more, want %s", got, want)
+	}
+	r.text = text
+	if err := r.reload(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 
 	// What would not start is not reloaded either.

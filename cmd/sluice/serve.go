@@ -136,7 +136,7 @@ func (p *process) reload(context.Context) error {
 	p.setAdmin(c)
 	p.log.Info("the configuration was reloaded")
 	p.tellWarnings(c)
-	p.tellMissingFiles(c)
+	p.followOrigin(c)
 	p.tellRooms(c)
 	return nil
 }

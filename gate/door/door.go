@@ -46,9 +46,10 @@ const (
 // Door counts a server's connections, of all its listeners together.
 type Door struct {
 	limits  Limits
-	crowded int // from so many on
-	full    int
-	brim    int
+	most    int          // guarded by mu, as brim: what Narrow leaves of limits.Conns
+	brim    int          // from so many on, as the next two
+	crowded atomic.Int64 // written with mu held, as full
+	full    atomic.Int64
 	metrics *metrics.Metrics
 	hurry   func()
 
@@ -72,11 +73,29 @@ func New(l Limits, m *metrics.Metrics, hurry func()) *Door {
 		l.Header = 10 * time.Second
 	}
 	d := &Door{limits: l, metrics: m, hurry: hurry, passes: make(map[uint64]int)}
-	d.full = l.Conns - l.Reserve
-	d.crowded = d.full * 3 / 4
-	d.brim = l.Conns - l.Reserve/4
-	m.ConnectionsLimit(l.Conns)
+	d.share(l.Conns)
 	return d
+}
+
+// share divides so many connections. Nobody else uses d, or d.mu is held.
+func (d *Door) share(conns int) {
+	reserve := d.limits.Reserve * conns / d.limits.Conns
+	full := conns - reserve
+	d.most, d.brim = conns, conns-reserve/4
+	d.full.Store(int64(full))
+	d.crowded.Store(int64(full * 3 / 4))
+	d.metrics.ConnectionsLimit(conns)
+}
+
+// Narrow has the door let in so many fewer than its limit, for the process needs their
+// files elsewhere, but never fewer than a quarter of it. Those who are in stay; a
+// crowded door ends what it may.
+func (d *Door) Narrow(by int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if conns := max(d.limits.Conns-by, (d.limits.Conns+3)/4); conns != d.most {
+		d.share(conns)
+	}
 }
 
 // Limits are what the door was made with, and what was left out of it filled in.
@@ -84,10 +103,10 @@ func (d *Door) Limits() Limits { return d.limits }
 
 // Level is how crowded the door is.
 func (d *Door) Level() Level {
-	switch n := int(d.count.Load()); {
-	case n < d.crowded:
+	switch n := d.count.Load(); {
+	case n < d.crowded.Load():
 		return Calm
-	case n < d.full:
+	case n < d.full.Load():
 		return Crowded
 	}
 	return Full
@@ -122,7 +141,7 @@ func (d *Door) take(nc net.Conn) *Conn {
 	k.set(fresh)
 	var out *Conn
 	d.mu.Lock()
-	if len(d.conns) >= d.limits.Conns {
+	if len(d.conns) >= d.most {
 		if out = d.first; out == nil {
 			d.mu.Unlock()
 			d.metrics.Refused(metrics.RefusedNoRoom)
@@ -287,7 +306,7 @@ func (d *Door) clear() {
 		}
 	}
 	open := len(d.conns)
-	surplus = d.longestIdle(open-d.crowded, now, 0, false)
+	surplus = d.longestIdle(open-int(d.crowded.Load()), now, 0, false)
 	if open > d.brim {
 		rest = d.longestIdle(open-d.brim-len(surplus), now, int64(restless/tick), true)
 	}

@@ -31,8 +31,8 @@ func (v *visitor) Write(b []byte) (int, error)        { v.said = append(v.said, 
 // open is a door for a hundred: crowded from 60 on, full from 80 on.
 func open(t *testing.T) *Door {
 	d := New(Limits{Conns: 100, Reserve: 20}, metrics.New("test", nil), nil)
-	if d.crowded != 60 || d.full != 80 || d.brim != 95 {
-		t.Fatalf("crowded from %d on, full from %d on, at the brim from %d on", d.crowded, d.full, d.brim)
+	if d.crowded.Load() != 60 || d.full.Load() != 80 || d.brim != 95 {
+		t.Fatalf("crowded from %d on, full from %d on, at the brim from %d on", d.crowded.Load(), d.full.Load(), d.brim)
 	}
 	return d
 }
@@ -317,6 +317,29 @@ func TestTheConnectionBeneathIsFound(t *testing.T) {
 type wrapped struct{ net.Conn }
 
 func (w wrapped) NetConn() net.Conn { return w.Conn }
+
+func TestWhoNeedsFilesElsewhereNarrowsTheDoor(t *testing.T) {
+	d := open(t) // for 100
+	d.arrive(t, 60)
+	d.Narrow(30) // 14 of the 70 for those who were let in
+	if d.Level() != Full || d.crowded.Load() != 42 || d.brim != 67 {
+		t.Errorf("level %v, crowded from %d on, at the brim from %d on", d.Level(), d.crowded.Load(), d.brim)
+	}
+	d.arrive(t, 10)
+	first := d.first
+	d.arrive(t, 1)
+	if n := d.count.Load(); n != 70 || first.at >= 0 {
+		t.Errorf("%d are in, want 70, and the oldest out", n)
+	}
+	d.Narrow(1000)
+	if d.most != 25 {
+		t.Errorf("%d may come in, want a quarter", d.most)
+	}
+	d.Narrow(0)
+	if d.most != 100 || d.crowded.Load() != 60 || d.Level() != Crowded {
+		t.Errorf("when nobody needs them %d may come in, crowded from %d on", d.most, d.crowded.Load())
+	}
+}
 
 func TestFilesAreDivided(t *testing.T) {
 	for _, c := range []struct {
