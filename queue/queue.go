@@ -255,7 +255,8 @@ type Store interface {
 	//
 	// Who is moved out keeps the place for keep_place, but for those of whom nothing
 	// was heard since they came: they are forgotten. Their places stand in their
-	// tickets, and programs that take no cookies would fill the store with theirs.
+	// tickets, and programs that take no cookies would fill the store with theirs. Nor
+	// are more kept than MaxWaiting, if there is one: who is away longest is forgotten.
 	Tick(ctx context.Context, c *Call) (Snapshot, error)
 
 	// Overrides returns the live settings of a room.

@@ -50,6 +50,7 @@ type room struct {
 
 	visitors map[queue.ID]*visitor
 	line     *btree.BTreeG[*visitor] // those waiting, by place
+	absent   *btree.BTreeG[*visitor] // those away, by deadline
 	agenda   agenda                  // everybody, by due
 	count    [active + 1]int64
 
@@ -79,6 +80,9 @@ func newRoom() *room {
 		visitors: make(map[queue.ID]*visitor),
 		line: btree.NewBTreeGOptions(func(a, b *visitor) bool {
 			return a.place < b.place || a.place == b.place && a.id < b.id
+		}, btree.Options{NoLocks: true}),
+		absent: btree.NewBTreeGOptions(func(a, b *visitor) bool {
+			return a.deadline < b.deadline || a.deadline == b.deadline && a.id < b.id
 		}, btree.Options{NoLocks: true}),
 		used: make(map[int64]*usedUp),
 		left: make(map[queue.ID]queue.Time),
@@ -313,6 +317,7 @@ func (r *room) tick(c *queue.Call, fresh bool) queue.Snapshot {
 	r.forget()
 	if fresh {
 		r.callNext(c, &out)
+		r.forgetAbsent(c.Settings, &out)
 	}
 	out.Moment = r.moment()
 	out.Waiting, out.Away, out.Called, out.Active = r.count[waiting], r.count[away], r.count[called], r.count[active]
@@ -371,6 +376,23 @@ func (r *room) goAway(c *queue.Call, v *visitor, out *queue.Snapshot) {
 		return
 	}
 	r.move(v, away, r.time.Add(c.Settings.KeepPlace))
+}
+
+// forgetAbsent has no more absent visitors remembered than may wait: of the others, who
+// are absent longest, the tickets are enough.
+func (r *room) forgetAbsent(s *queue.Settings, out *queue.Snapshot) {
+	if s.MaxWaiting == 0 {
+		return
+	}
+	for n := 0; r.count[away] > s.MaxWaiting; n++ {
+		if n == maxWork {
+			out.More = true
+			return
+		}
+		v, _ := r.absent.Min()
+		r.remove(v)
+		out.Abandoned++
+	}
 }
 
 // nextDue returns a visitor whose deadline is over.
@@ -511,10 +533,7 @@ func (r *room) add(id queue.ID, place queue.Time, s state, deadline queue.Time) 
 
 // move puts a known visitor into another state.
 func (r *room) move(v *visitor, s state, deadline queue.Time) {
-	if v.state == waiting {
-		r.line.Delete(v)
-	}
-	r.count[v.state]--
+	r.takeOut(v)
 	v.state = s
 	r.count[s]++
 	if s == waiting {
@@ -522,14 +541,25 @@ func (r *room) move(v *visitor, s state, deadline queue.Time) {
 		r.last = max(r.last, v.place)
 	}
 	r.setDeadline(v, deadline)
+	if s == away {
+		r.absent.Set(v)
+	}
 }
 
 func (r *room) remove(v *visitor) {
-	if v.state == waiting {
+	r.takeOut(v)
+	delete(r.visitors, v.id)
+}
+
+// takeOut takes a visitor out of the state they are in.
+func (r *room) takeOut(v *visitor) {
+	switch v.state {
+	case waiting:
 		r.line.Delete(v)
+	case away:
+		r.absent.Delete(v)
 	}
 	r.count[v.state]--
-	delete(r.visitors, v.id)
 }
 
 // setDeadline keeps one entry a visitor in the agenda, at the deadline or before

@@ -368,4 +368,34 @@ func absence(t *testing.T, open Open) {
 		l.tick()
 		l.polls("bob", "waiting")
 	})
+
+	t.Run("no more absent visitors are remembered than may wait, and the others keep their places too", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+		l.look()
+		l.pass(2 * time.Second)
+		l.present = 5 * time.Second
+		first := l.crowd(3000)
+		l.pass(3 * time.Second)
+		l.crowd(50)
+		l.pass(3 * time.Second)
+		l.set.MaxWaiting = 100
+		s := l.tick()
+		l.counts(s, 50, 100, 0, 0)
+		equal(t, "abandoned", s.Abandoned, 2900)
+		l.pass(3 * time.Second)
+		s = l.tick()
+		l.counts(s, 0, 100, 0, 0)
+		equal(t, "abandoned", s.Abandoned, 50)
+		l.leave(first[0])
+		for i, name := range first[1:] {
+			if i%500 > 0 {
+				continue
+			}
+			s := l.poll(name)
+			l.wants(s, "waiting")
+			equal(t, name+"'s place", s.Place, l.given[name].place)
+		}
+		l.present = time.Hour
+		l.behind(first[1], 0)
+	})
 }

@@ -530,6 +530,14 @@ func (m *model) tick(c *queue.Call, knows bool) (out queue.Snapshot, justCalled 
 		m.call(p, min(p.deadline, m.now.Add(s.ClaimWithin)))
 		justCalled = append(justCalled, p)
 	}
+	if s.MaxWaiting > 0 && knows {
+		gone := m.those(absent)
+		slices.SortFunc(gone, func(a, b *person) int { return cmp.Or(cmp.Compare(a.deadline, b.deadline), cmp.Compare(a.id, b.id)) })
+		for _, p := range gone[:max(int64(len(gone))-s.MaxWaiting, 0)] {
+			delete(m.people, p.id)
+			out.Abandoned++
+		}
+	}
 	out.NewCalls = int64(len(justCalled))
 	out.Moment = m.moment()
 	out.Waiting, out.Away, out.Called, out.Active = m.count(inLine), m.count(absent), m.count(called), m.count(active)

@@ -191,6 +191,17 @@ end
 spend(called_now)
 calls = calls + called_now
 
+-- No more absent visitors are remembered than may wait: of the others, who are absent
+-- longest, the tickets are enough.
+if max_waiting > 0 and fresh then
+  local over = min(call('ZCARD', away) - max_waiting, MAX_WORK)
+  if over > 0 then
+    call('ZREMRANGEBYRANK', away, 0, over - 1)
+    abandoned = abandoned + over
+    if over == MAX_WORK then more = 1 end
+  end
+end
+
 -- The ladder: the latest place given, then places at fixed ranks (queue.NextRung).
 in_line = call('ZCARD', waiting)
 local taken = tonumber(call('HGET', meta, 'ladder_at') or 0)
