@@ -38,6 +38,10 @@ var (
 	atShop    = []string{"join", "reload", "replay", "page", "asset", "order", "post"} // steps whose requests may reach the shop
 )
 
+// storeAway are the kinds that keep gates from the store.
+const storeAway = "gate-power store-kill store-empty store-older store-freeze store-full store-pause store-busy store-readonly store-alone store-locked store-crowded " +
+	"link-gone link-gone-all link-gone-long link-half-open link-answers link-answers-all link-drip"
+
 // allowances are all that there are.
 var allowances = []allowance{
 	{
@@ -45,7 +49,15 @@ var allowances = []allowance{
 		why: "a killed gate's connections are reset; visitors come again, to another",
 	},
 	{
-		kinds: "gate-freeze", errors: []string{"timeout"}, until: visitorTimeout + time.Second,
+		kinds: "gate-kill-all gate-power", errors: brokenOff, until: time.Second,
+		why: "no gate is there; visitors come again",
+	},
+	{
+		kinds: "gate-files", errors: append([]string{"timeout"}, brokenOff...), until: visitorTimeout + time.Second,
+		why: "a gate without files takes no connections, and closes some; visitors come again, to another",
+	},
+	{
+		kinds: "gate-freeze gate-freeze-long", errors: []string{"timeout"}, until: visitorTimeout + time.Second,
 		why: "a gate that hangs does not answer; visitors come again, to another",
 	},
 	{
@@ -53,15 +65,19 @@ var allowances = []allowance{
 		why: "the connections are the visitors' own",
 	},
 	{
-		kinds: "front-answers front-slow", errors: []string{"timeout"}, until: visitorTimeout + time.Second,
+		kinds: "front-gone", errors: append([]string{"connection refused"}, brokenOff...), until: time.Second,
 		why: "the connections are the visitors' own",
 	},
 	{
-		kinds: "link-gone link-half-open link-answers", what: judge.Overtook, until: 2 * time.Second,
+		kinds: "front-answers front-half-open front-slow", errors: []string{"timeout"}, until: visitorTimeout + time.Second,
+		why: "the connections are the visitors' own",
+	},
+	{
+		kinds: "link-gone link-gone-long link-half-open link-answers link-drip", what: judge.Overtook, until: 2 * time.Second,
 		why: "a gate that cannot ask the store lets nobody in, while others go on; those who come to another gate are let in",
 	},
 	{
-		kinds: "store-kill store-empty store-older store-freeze link-gone link-half-open link-answers link-answers-all", errors: []string{"status 503"}, steps: []string{"leave"}, until: 3 * time.Second,
+		kinds: storeAway, errors: []string{"status 503"}, steps: []string{"leave"}, until: 3 * time.Second,
 		why: "to leave is to tell the store: while it is away the gate says so, and the slot is free when the session is over",
 	},
 	{
@@ -69,11 +85,23 @@ var allowances = []allowance{
 		why: "the shop does not answer; the page keeps the pass",
 	},
 	{
+		kinds: "shop-silent", errors: []string{"status 504", "status 503", "timeout"}, steps: atShop, until: visitorTimeout + time.Second,
+		why: "the shop does not answer; the page keeps the pass",
+	},
+	{
+		kinds: "shop-halves", errors: brokenOff, steps: atShop, until: time.Second,
+		why: "what was sent of an answer cannot be taken back",
+	},
+	{
+		kinds: "limit-open", what: judge.Overtook, until: 2 * time.Second,
+		why: "in an open room people are let in as they ask; gates hear of a change within a second of each other",
+	},
+	{
 		kinds: "shop-500", errors: []string{"status 500"}, steps: atShop, until: time.Second,
 		why: "this is the shop's answer",
 	},
 	{
-		kinds: "store-flush store-empty store-older key-*", what: judge.TwiceIn, following: "gate-kill gate-stop", until: time.Minute,
+		kinds: "store-flush store-flush-slowly store-empty store-older store-evicts gate-power key-*", what: judge.TwiceIn, following: "gate-kill gate-kill-all gate-power gate-stop gate-update", until: time.Minute,
 		why: "that a ticket was used was known to the store, which lost it, and to the gate that gave the pass, which was restarted",
 	},
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"syscall"
 	"time"
@@ -34,6 +35,55 @@ func init() {
 			g := w.any(r)
 			g.signal(w, syscall.SIGSTOP)
 			return func() { g.signal(w, syscall.SIGCONT) }
+		},
+	}, kind{
+		name: "gate-freeze-long", about: "a gate hangs for longer than a session lasts (SIGSTOP)",
+		takes: one, lasts: span{22 * time.Second, 30 * time.Second}, rest: 4 * time.Second,
+		begin: func(w *world, r *rand.Rand) func() {
+			g := w.any(r)
+			g.signal(w, syscall.SIGSTOP)
+			return func() { g.signal(w, syscall.SIGCONT) }
+		},
+	}, kind{
+		name: "gate-kill-all", about: "all gates are killed at once, and started again",
+		takes: one, lasts: span{500 * time.Millisecond, 3 * time.Second}, rest: 4 * time.Second,
+		begin: func(w *world, _ *rand.Rand) func() {
+			for _, g := range w.gates {
+				g.kill()
+			}
+			return func() {
+				for _, g := range w.gates {
+					g.restart(w.t)
+				}
+			}
+		},
+	}, kind{
+		name: "gate-power", about: "all gates and redis-server are killed at once, and started again, redis-server with nothing",
+		takes: []part{theGates, theStore}, lasts: span{500 * time.Millisecond, 3 * time.Second}, rest: 10 * time.Second,
+		begin: func(w *world, _ *rand.Rand) func() {
+			for _, g := range w.gates {
+				g.kill()
+			}
+			w.store.Kill()
+			return func() {
+				w.store.startFrom(nil)
+				for _, g := range w.gates {
+					g.restart(w.t)
+				}
+			}
+		},
+	}, kind{
+		name: "gate-update", about: "one gate after the other is stopped, and started with another configuration",
+		takes: one, rest: 3 * time.Second,
+		begin: func(w *world, _ *rand.Rand) func() {
+			for _, g := range w.gates {
+				g.config.Room = w.room.yaml() + fmt.Sprintf("message: since %v\n", time.Now().Unix())
+				g.Configure(w.t, g.config)
+				g.stop(w.t)
+				g.restart(w.t)
+				g.awaitVisitors(w.t)
+			}
+			return nil
 		},
 	}, kind{
 		name: "gate-reload", about: "a gate gets another configuration, and the old one again (SIGHUP)",

@@ -54,6 +54,18 @@ func init() {
 		takes: links, lasts: moment,
 		begin: weather(all, toStore, relay.Weather{Delay: 50 * time.Millisecond}),
 	}, kind{
+		name: "link-gone-all", about: "no gate reaches the store: connections are refused",
+		takes: links, lasts: moment, rest: 3 * time.Second,
+		begin: weather(all, toStore, relay.Weather{Gone: true}),
+	}, kind{
+		name: "link-gone-long", about: "one gate is cut off from the store for longer than a session lasts",
+		takes: links, lasts: span{22 * time.Second, 30 * time.Second}, rest: 4 * time.Second,
+		begin: weather(one, toStore, relay.Weather{Gone: true}),
+	}, kind{
+		name: "link-drip", about: "what one gate and the store tell each other arrives at 2 kB a second",
+		takes: links, lasts: moment, rest: 4 * time.Second,
+		begin: weather(one, toStore, relay.Weather{Rate: 2000}),
+	}, kind{
 		name: "link-cut", about: "every gate's connections to the store are reset",
 		takes: links,
 		begin: func(w *world, _ *rand.Rand) func() {
@@ -74,6 +86,18 @@ func init() {
 		takes: []part{theFronts}, lasts: moment, rest: 6 * time.Second,
 		begin: weather(one, front, relay.Weather{LoseDown: true}),
 	}, kind{
+		name: "front-half-open", about: "connections of one gate's visitors stay open, and nothing goes over them",
+		takes: []part{theFronts}, lasts: moment, rest: 6 * time.Second,
+		begin: weather(one, front, relay.Weather{LoseUp: true, LoseDown: true}),
+	}, kind{
+		name: "front-gone", about: "one gate cannot be reached by visitors: connections are refused",
+		takes: []part{theFronts}, lasts: moment, rest: 2 * time.Second,
+		begin: weather(one, front, relay.Weather{Gone: true}),
+	}, kind{
+		name: "front-far", about: "visitors are 400 ms away from every gate, each way",
+		takes: []part{theFronts}, lasts: moment, rest: 2 * time.Second,
+		begin: weather(all, front, relay.Weather{Delay: 400 * time.Millisecond}),
+	}, kind{
 		name: "front-slow", about: "visitors of one gate have 2 kB a second",
 		takes: []part{theFronts}, lasts: moment, rest: 6 * time.Second,
 		begin: weather(one, front, relay.Weather{Rate: 2000}),
@@ -81,5 +105,13 @@ func init() {
 		name: "shop-gone", about: "nobody listens at the shop",
 		takes: []part{theShop}, lasts: moment, rest: 3 * time.Second,
 		begin: weather(all, toShop, relay.Weather{Gone: true}),
+	}, kind{
+		name: "shop-silent", about: "connections to the shop stay open, and nothing goes over them",
+		takes: []part{theShop}, lasts: moment, rest: 6 * time.Second,
+		begin: weather(all, toShop, relay.Weather{LoseUp: true, LoseDown: true}),
+	}, kind{
+		name: "shop-drip", about: "the shop's answers arrive at 2 kB a second",
+		takes: []part{theShop}, lasts: moment, rest: 3 * time.Second,
+		begin: weather(all, toShop, relay.Weather{Rate: 2000}),
 	})
 }

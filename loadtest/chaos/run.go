@@ -132,6 +132,14 @@ func (c *trial) try(t proc.T, sluice string, tell io.Writer) *evidence {
 	e.verdict = rest.out.Verdict
 	e.failures, e.admitted = samples.read(t)
 	e.events = events.Bytes()
+	if len(w.looser) > 0 { // which was not known before
+		o.Judge.Looser = w.looser
+		j := judge.New(o.Judge)
+		if err := j.Add(bytes.NewReader(e.events)); err != nil {
+			t.Fatal(err)
+		}
+		e.verdict = j.Verdict()
+	}
 	e.left = w.leftovers(c.empty)
 	for _, g := range w.gates {
 		g.read()

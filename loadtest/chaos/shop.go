@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ type mood struct {
 	status int           // answered to everything; 0: as it should be
 	late   time.Duration // before every answer
 	reset  bool          // no answer, and the connection is reset
+	half   bool          // the first half of every answer, and the connection ends
 }
 
 func newShop(t proc.T) *shop {
@@ -68,6 +70,10 @@ func (s *shop) handle(ctx *fasthttp.RequestCtx) {
 		if c, ok := ctx.Conn().(*net.TCPConn); ok {
 			_ = c.SetLinger(0)
 		}
+		_ = ctx.Conn().Close()
+	case m.half:
+		text := ctx.Response.Body()
+		fmt.Fprintf(ctx.Conn(), "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%s", 1000+len(text), text)
 		_ = ctx.Conn().Close()
 	case m.status != 0:
 		ctx.Response.Reset()

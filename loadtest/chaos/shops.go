@@ -20,6 +20,7 @@ func init() {
 	register(
 		ill("shop-500", "the shop answers 500", mood{status: 500}),
 		ill("shop-resets", "the shop resets connections in place of an answer", mood{reset: true}),
+		ill("shop-halves", "the shop's answers end in the middle", mood{half: true}),
 		ill("shop-slow", "the shop takes two seconds for an answer", mood{late: 2 * time.Second}),
 	)
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluicegate/sluice/loadtest/chaos/relay"
+	"github.com/sluicegate/sluice/loadtest/judge"
 	"github.com/sluicegate/sluice/loadtest/stage"
 	"github.com/sluicegate/sluice/queue/queuetest/proc"
 )
@@ -39,6 +40,8 @@ type world struct {
 	gates  []*gate
 	store  *store
 	shop   *shop
+
+	looser []judge.Looser // times in which the room's limits were looser, that are over
 
 	// faked: redis-server runs by a clock of its own, see store.jump.
 	faked bool
@@ -296,6 +299,16 @@ func (g *gate) restart(t proc.T) {
 	<-g.Done()
 	g.Start(t)
 	g.ends = false
+}
+
+// awaitVisitors waits until the balancer sends the gate visitors.
+func (g *gate) awaitVisitors(t proc.T) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !g.up.Load(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("gate %d is not ready again", g.number)
+		}
+	}
 }
 
 // reload has the gate read its configuration again.

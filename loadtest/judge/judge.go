@@ -26,6 +26,29 @@ type Options struct {
 	// Inexact is by how much of itself a position may be wrong; 0: 6 %, negative:
 	// not at all. Positions up to 32 are exact in any case.
 	Inexact float64
+	// Looser are the times in which the room's limits were looser than these.
+	Looser []Looser
+}
+
+// Looser is a time in which limits were looser than at others. Who was called in it
+// must have heard of it by its end: a change back has to have reached everybody.
+type Looser struct {
+	From, To    int64 // nanoseconds since 1970, by the visitors' clock
+	Rate, Burst float64
+	MaxActive   int64 // 0: no limit
+}
+
+// Unlimited is a rate that is none.
+var Unlimited = math.Inf(1)
+
+// looser is the looser time that an instant is in, nil if none.
+func (o *Options) looser(at int64) *Looser {
+	for i := range o.Looser {
+		if l := &o.Looser[i]; l.From <= at && at <= l.To {
+			return l
+		}
+	}
+	return nil
 }
 
 const (
@@ -456,11 +479,14 @@ func (j *Judge) calls(v *Verdict) {
 	if j.o.Rate <= 0 {
 		return
 	}
-	stamps := make([]int64, len(calls))
+	stamps, limits := make([]int64, len(calls)), make([]limit, len(calls))
 	for i, c := range calls {
-		stamps[i] = c.at
+		stamps[i], limits[i] = c.at, limit{j.o.Rate / 1000, j.o.Burst}
+		if l := j.o.looser(c.told); l != nil {
+			limits[i] = limit{l.Rate / 1000, l.Burst}
+		}
 	}
-	over, from, to := Overshoot(stamps, j.o.Rate, j.o.Burst)
+	over, from, to := overshoot(stamps, limits)
 	v.OvershootWindow = over
 	if over > 0 {
 		v.findMany(TooMany, calls[from].told, calls[to].told, over, "%d visitors were called within %d ms, %d more than %g/s and a burst of %g allow",
@@ -468,26 +494,30 @@ func (j *Judge) calls(v *Verdict) {
 	}
 }
 
-// Overshoot returns by how many the calls of any window exceed what rate a second
-// and burst allow, and the first and the last call of the worst window; 0 if none
-// does. Stamps are sorted milliseconds that were cut, so that a window may have
-// been a millisecond longer than it looks.
+// limit is what was in force at a call.
+type limit struct{ perMilli, burst float64 }
+
+// overshoot returns by how many the calls of any window exceed what rate and burst
+// allow, and the first and the last call of the worst window; 0 if none does. Stamps
+// are sorted milliseconds that were cut, so that a window may have been a millisecond
+// longer than it looks. Between two calls the looser of their rates was earned.
 //
 // It fills a bucket backwards: the excess of the windows that end with a call is
-// that of the call before, less what was earned in between, or nothing, and one.
-func Overshoot(stamps []int64, rate, burst float64) (over int64, from, to int) {
-	perMilli := rate / 1000
+// that of the call before, less what was earned in between, or less what the burst
+// allows in a window that only begins, and one.
+func overshoot(stamps []int64, limits []limit) (over int64, from, to int) {
 	level, first := 0., 0 // the worst window that ends at the call before
 	worst := 0.
 	for i, t := range stamps {
+		now := limits[i]
 		if i > 0 {
-			level -= float64(t-stamps[i-1]) * perMilli
+			level -= earned(t-stamps[i-1], max(limits[i-1].perMilli, now.perMilli))
 		}
-		if i == 0 || level <= 0 {
-			level, first = 0, i
+		if i == 0 || level <= -now.burst {
+			level, first = -now.burst, i
 		}
 		level++
-		if excess := level - perMilli - burst; excess > worst+1e-9 {
+		if excess := level - now.perMilli; excess > worst+1e-9 {
 			worst, from, to = excess, first, i
 		}
 	}
@@ -495,6 +525,14 @@ func Overshoot(stamps []int64, rate, burst float64) (over int64, from, to int) {
 		return 0, 0, 0
 	}
 	return int64(math.Ceil(worst - 1e-6)), from, to
+}
+
+// earned is how many may be called in so many milliseconds.
+func earned(millis int64, perMilli float64) float64 {
+	if math.IsInf(perMilli, 1) {
+		return perMilli // even in none
+	}
+	return float64(millis) * perMilli
 }
 
 // inside counts the people who were surely inside at one time.
@@ -529,7 +567,11 @@ func (j *Judge) inside(v *Verdict) {
 		}
 		n := int64(i + 1 - gone)
 		v.InsideMax = max(v.InsideMax, n)
-		if beyond := n - j.o.MaxActive; j.o.MaxActive > 0 && beyond > 0 {
+		most := j.o.MaxActive
+		if l := j.o.looser(at); l != nil && most > 0 {
+			most = cmp.Or(l.MaxActive, n)
+		}
+		if beyond := n - most; most > 0 && beyond > 0 {
 			full.From, full.To = cmp.Or(full.From, at), at
 			full.Number = max(full.Number, beyond)
 		}

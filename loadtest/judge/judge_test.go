@@ -191,6 +191,18 @@ func TestVerdicts(t *testing.T) {
 			}
 		}, Verdict{Visitors: 3, Admitted: 3, OnSpot: 3, InsideMax: 3}},
 
+		{"the rate is doubled for a while, and calls come twice as fast", Options{Rate: 10, Burst: 2, Looser: []Looser{{From: ms(1000), To: ms(2000), Rate: 20, Burst: 4}}}, func(h *history) {
+			for at := int64(1000); at < 2000; at += 50 {
+				h.walksIn(at, at)
+			}
+		}, Verdict{Visitors: 20, Admitted: 20, OnSpot: 20, InsideMax: 20}},
+
+		{"they go on so when it is over", Options{Rate: 10, Burst: 2, Looser: []Looser{{From: ms(1000), To: ms(1500), Rate: 20, Burst: 4}}}, func(h *history) {
+			for at := int64(1000); at < 2000; at += 50 {
+				h.walksIn(at, at)
+			}
+		}, Verdict{Visitors: 20, Admitted: 20, OnSpot: 20, InsideMax: 20, OvershootWindow: 4}}, // 10 calls in the last 450 ms, 6 allowed
+
 		{"who leaves makes room", limits, func(h *history) {
 			ann := h.walksIn(0, 1000)
 			ann.leaves(1000)
@@ -562,5 +574,18 @@ func TestCasesSayWhen(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %+v\nwant %+v\n%q", got, want, v.Findings)
+	}
+}
+
+func TestWhoCameWhileTheRoomWasOpenCountsAfterwards(t *testing.T) {
+	h := newHistory()
+	for range 30 {
+		h.walksIn(1100, 1100)
+	}
+	h.walksIn(1600, 1600)
+	v := h.judge(t, Options{Rate: 10, Burst: 2, MaxActive: 5, Looser: []Looser{{From: ms(1000), To: ms(1500), Rate: Unlimited}}})
+	want := []Case{{What: TooFull, Text: "31 people were inside at once, where 5 are allowed", From: ms(1610), To: ms(1610), Number: 26}}
+	if !slices.Equal(v.Cases, want) {
+		t.Errorf("%+v", v.Cases)
 	}
 }

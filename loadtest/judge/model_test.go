@@ -1,7 +1,9 @@
 package judge
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,6 +20,13 @@ func TestTheJudgeAgreesWithGoingThroughEveryPair(t *testing.T) {
 		o := Options{
 			Grace: 50 * time.Millisecond, Rate: float64(rapid.IntRange(1, 2000).Draw(t, "rate")),
 			Burst: float64(rapid.IntRange(1, 5).Draw(t, "burst")), Session: time.Second,
+		}
+		if rapid.Bool().Draw(t, "looser") {
+			from := ms(rapid.Int64Range(0, 400).Draw(t, "loose from") * 25)
+			o.Looser = []Looser{{
+				From: from, To: from + rapid.Int64Range(0, 4e9).Draw(t, "loose for"),
+				Rate: o.Rate * float64(rapid.IntRange(1, 4).Draw(t, "looser rate")), Burst: o.Burst + float64(rapid.IntRange(0, 5).Draw(t, "looser burst")),
+			}}
 		}
 		at := func(name string, from int64) int64 { return from + rapid.Int64Range(0, 400).Draw(t, name)*25 }
 		for range rapid.IntRange(1, 12).Draw(t, "people") {
@@ -121,20 +130,30 @@ func (j *Judge) modelInside() (most int64) {
 }
 
 func (j *Judge) modelOvershoot() (most int64) {
+	var in []*person
 	for i := range j.people {
-		for k := range j.people {
-			from, to := j.people[i].called, j.people[k].called
-			if from == 0 || to < from {
-				continue
+		if p := &j.people[i]; p.called > 0 {
+			in = append(in, p)
+		}
+	}
+	slices.SortFunc(in, func(a, b *person) int {
+		return cmp.Or(cmp.Compare(a.called, b.called), cmp.Compare(a.inTicket, b.inTicket))
+	})
+	limits := func(p *person) (perMilli, burst float64) {
+		if l := j.o.looser(p.inAt); l != nil {
+			return l.Rate / 1000, l.Burst
+		}
+		return j.o.Rate / 1000, j.o.Burst
+	}
+	for i := range in {
+		_, allowed := limits(in[i])
+		for k := i; k < len(in); k++ {
+			now, _ := limits(in[k])
+			if k > i {
+				before, _ := limits(in[k-1])
+				allowed += max(now, before) * float64(in[k].called-in[k-1].called)
 			}
-			n := int64(0)
-			for _, p := range j.people {
-				if p.called >= from && p.called <= to {
-					n++
-				}
-			}
-			allowed := int64(float64(to-from+1)*j.o.Rate/1000 + j.o.Burst + 1e-6)
-			most = max(most, n-allowed)
+			most = max(most, int64(k-i+1)-int64(allowed+now+1e-6))
 		}
 	}
 	return most
