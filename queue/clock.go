@@ -116,8 +116,10 @@ func (c *roomClock) timeAt(now time.Time) Time {
 	return h.estimate(now)
 }
 
+// estimate goes on from base, and no further than maxAhead from what the store told:
+// others take a stamp for word of that.
 func (h *heard) estimate(now time.Time) Time {
-	return h.base.Add(min(now.Sub(h.at), maxAhead))
+	return min(h.base.Add(now.Sub(h.at)), h.last.Add(maxAhead))
 }
 
 // placeAt is the place of somebody who comes now. Over an outage it goes on, ever so
