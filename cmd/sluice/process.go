@@ -251,6 +251,11 @@ func (p *process) run(ctx context.Context) error {
 		_ = p.gate.Run(lineCtx)
 		close(line)
 	}()
+	risks := make(chan struct{})
+	go func() {
+		p.tellRisks(lineCtx)
+		close(risks)
+	}()
 	p.log.Info("sluice is open", "version", thisBuild().Version,
 		"visitors", p.addresses(), "operators", p.operators.Addr().String(),
 		"origin", c.Origin.URLs, "store", c.Redacted().Store)
@@ -290,6 +295,7 @@ func (p *process) run(ctx context.Context) error {
 	_ = p.gate.Close(end)
 	stopLine()
 	<-line
+	<-risks
 	_ = p.admin.Shutdown(end)
 	if e := p.store.Close(); e != nil {
 		p.log.Warn("the store did not close", "error", e)

@@ -23,7 +23,9 @@ func open(address string, o Options) (*Store, error) {
 		return nil, err
 	}
 	o.Prefix = prefix
-	return New(redis.NewUniversalClient(options), o), nil
+	s := New(redis.NewUniversalClient(options), o)
+	s.options = options
+	return s, nil
 }
 
 // parse turns an address into the client's options. The gate repeats operations

@@ -52,10 +52,11 @@ type Options struct {
 
 // Store implements queue.Store.
 type Store struct {
-	client redis.UniversalClient
-	prefix string
-	now    func() time.Time
-	keys   sync.Map // room -> *keys
+	client  redis.UniversalClient
+	options *redis.UniversalOptions // nil: the client was made elsewhere
+	prefix  string
+	now     func() time.Time
+	keys    sync.Map // room -> *keys
 }
 
 // New returns a store that uses a client, which Close closes.
