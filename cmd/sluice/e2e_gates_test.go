@@ -157,6 +157,21 @@ func TestGates(t *testing.T) {
 		}
 	})
 
+	t.Run("once its store answers a gate says what its settings risk", func(t *testing.T) {
+		t.Parallel()
+		port := proc.FreePort(t)
+		_, gates := openGates(t, 1, "mode: auto\n", "store: redis://127.0.0.1:"+strconv.Itoa(port)+"/0")
+		proc.RedisAt(t, port, "--maxmemory-policy", "allkeys-lru")
+		for _, hint := range []string{"appendonly yes", "maxmemory-policy noeviction"} {
+			await(t, "the gate warns: "+hint, func() error {
+				if !strings.Contains(gates[0].printed(), hint) {
+					return errors.New("not yet")
+				}
+				return nil
+			})
+		}
+	})
+
 	t.Run("a gate that stops says so first and finishes what is under way", func(t *testing.T) {
 		t.Parallel()
 		s, gates := openGates(t, 1, "mode: auto\n", "store: memory\nshutdown: {delay: 1s, timeout: 20s}")

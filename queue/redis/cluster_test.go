@@ -41,33 +41,42 @@ func TestStoreInACluster(t *testing.T) {
 	})
 }
 
-// moving is a room of a cluster, with one of everything that a room may keep, whose
-// slot moves from one server to another.
+// moving is a slot of a cluster, the room's, that moves from one server to another.
 type moving struct {
-	*room
+	t        *testing.T
 	slot     int
 	from, to *client.Client
 	fromID   string
 	toID     string
 	toPort   int
-	now      time.Time
 }
 
-func openMoving(t *testing.T) *moving {
-	ring := proc.Cluster(t, 2, false)
-	m := &moving{now: time.Date(2026, 7, 1, 10, 0, 0, 100_000_000, time.UTC)}
-	store, err := redis.OpenWith(ring.Address(), redis.Options{Now: func() time.Time { return m.now }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.room = newRoom(t, store, func(s *queue.Settings) { s.MaxActive = 3 })
+func newMoving(t *testing.T, ring *proc.Ring) *moving {
 	owner, slot := ring.Owner(t, "sluice:{drop}:meta")
 	other := ring.Masters[0]
 	if owner == other {
 		other = ring.Masters[1]
 	}
-	m.slot, m.from, m.to, m.toPort = slot, owner.Client(), other.Client(), other.Port()
+	m := &moving{t: t, slot: slot, from: owner.Client(), to: other.Client(), toPort: other.Port()}
 	m.fromID, m.toID = m.cluster(m.from, "myid"), m.cluster(m.to, "myid")
+	return m
+}
+
+// movingRoom is a room whose slot moves.
+type movingRoom struct {
+	*room
+	*moving
+	now time.Time
+}
+
+func openMoving(t *testing.T) *movingRoom {
+	ring := proc.Cluster(t, 2, false)
+	m := &movingRoom{moving: newMoving(t, ring), now: time.Date(2026, 7, 1, 10, 0, 0, 100_000_000, time.UTC)}
+	store, err := redis.OpenWith(ring.Address(), redis.Options{Now: func() time.Time { return m.now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.room = newRoom(t, store, func(s *queue.Settings) { s.MaxActive = 3 })
 	return m
 }
 
@@ -81,7 +90,7 @@ func (m *moving) cluster(c *client.Client, args ...any) string {
 	return text
 }
 
-func (m *moving) pass(d time.Duration) {
+func (m *movingRoom) pass(d time.Duration) {
 	m.now = m.now.Add(d)
 	m.tick()
 }
@@ -97,6 +106,7 @@ func (m *moving) end() {
 	m.cluster(m.from, "setslot", m.slot, "node", m.toID)
 }
 
+// keys are those of the slot that have yet to move.
 func (m *moving) keys() []string {
 	m.t.Helper()
 	keys, err := m.from.Keys(m.t.Context(), "*").Result()
@@ -227,4 +237,23 @@ func TestACallThatMeetsAMoveIsAnsweredOnceItIsOver(t *testing.T) {
 	if got := m.poll(1, ann.Place); got.State != queue.Admitted { // fails where an error is answered
 		t.Errorf("ann is told %+v", got)
 	}
+}
+
+func TestASlotMovesWhileACrowdComes(t *testing.T) {
+	t.Parallel()
+	ring := proc.Cluster(t, 2, false)
+	s := openSale(t, ring.Address())
+	s.come(40)
+	s.awaitLet(10)
+	m := newMoving(t, ring)
+	m.begin()
+	s.wg.Go(func() { s.come(20) })
+	for keys := m.keys(); len(keys) > 0; keys = m.keys() {
+		m.move(keys[0])
+		time.Sleep(20 * time.Millisecond)
+	}
+	m.end()
+	s.await("the gates hear the other server", func() bool { return s.losses() >= 2 })
+	s.come(10)
+	t.Logf("nobody was let in for %s", s.judge())
 }

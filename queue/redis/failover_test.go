@@ -32,15 +32,15 @@ func TestAReplicaTakesOverThatHasAll(t *testing.T) {
 
 func TestAReplicaTakesOverThatLacksTheLastSecond(t *testing.T) {
 	t.Parallel()
-	var link *relay
+	var between *link
 	servers := proc.Sentinel(t, func(master string) string {
-		link = newRelay(t, master)
-		return link.addr()
+		between = newLink(t, master)
+		return between.Addr()
 	})
 	s := openSale(t, servers.Address())
 	s.come(40)
 	s.awaitLet(10)
-	link.freeze()
+	between.freeze()
 	begin := time.Now()
 	for time.Since(begin) < 900*time.Millisecond { // who joins, is let in and leaves is known to the master alone
 		s.come(2)
@@ -48,7 +48,7 @@ func TestAReplicaTakesOverThatLacksTheLastSecond(t *testing.T) {
 	}
 	let := len(s.let())
 	servers.Master.Kill()
-	link.end()
+	between.Close()
 	if n, err := servers.Replica.Client().ZCard(t.Context(), "sluice:{drop}:waiting").Result(); err != nil || n > 30 {
 		t.Fatalf("the replica knows of %d who wait, %v: nothing was lost", n, err)
 	}
@@ -64,8 +64,8 @@ func TestAReplicaTakesOverThatLacksTheLastSecond(t *testing.T) {
 func TestAGateLeavesAServerThatIsNoMasterAnyMore(t *testing.T) {
 	t.Parallel()
 	old, next := proc.Redis(t), proc.Redis(t)
-	service := newRelay(t, old) // an address that leads to whoever is master
-	s := openSale(t, "redis://"+service.addr()+"/0")
+	service := newLink(t, old) // an address that leads to whoever is master
+	s := openSale(t, "redis://"+service.Addr()+"/0")
 	master, replica := clientOf(t, old), clientOf(t, next)
 	follow(t, replica, old)
 	s.come(40)
