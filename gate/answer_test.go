@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sluicegate/sluice/gate/door"
+	"github.com/sluicegate/sluice/queue"
 )
 
 func TestEveryAnswerOfOursSaysWhenItWasMadeAndIsNotKept(t *testing.T) {
@@ -83,12 +84,22 @@ func TestPreflightsUnderTheVisitorAPIAreAnsweredForEveryPath(t *testing.T) {
 
 func TestNoSpellingOfTheVisitorAPIReachesTheShop(t *testing.T) {
 	g := openTestGate(t, nil)
+	// Where a room has everything, nothing else is refused for its spelling.
+	everywhere := openTestGateOf(t, strings.Replace(testConfig, "/drop}", "/}", 1), func(s *queue.Settings) { s.Mode = queue.ModeOpen })
 	for _, target := range []string{
 		"/%2esluice/rooms/drop", "/.Sluice/rooms/drop", "/.sluice%2frooms/drop", "//.sluice/health", "/x/../.sluice/health",
-		"/.sluice;a/health", "/.%73luice/health", "/%252esluice/health",
+		"/.sluice;a/health", "/.%73luice/health", "/%252esluice/health", "/%2f.sluice/health", "/x%2f..%2f.sluice%2fhealth", "/x/%2e%2e/.sluice",
+		"/.sluice%5chealth", "/.sluice/a%2fb", "/.sluice/../x", "/.sluice%00/x", "/./.sluice/health", "/%ef%bc%8esluice/health", "/a/..%252f.sluice",
 	} {
-		if r := g.do(t, "GET "+target+" HTTP/1.1\r\nHost: a\r\n\r\n"); r.StatusCode() != 400 {
-			t.Errorf("%s: %d, want 400", target, r.StatusCode())
+		for where, g := range map[string]testGate{"beside a room": g, "in a room": everywhere} {
+			if r := g.do(t, "GET "+target+" HTTP/1.1\r\nHost: a\r\n\r\n"); r.StatusCode() != 400 && r.StatusCode() != 404 {
+				t.Errorf("%s, %s: %d, want it refused", target, where, r.StatusCode())
+			}
+		}
+	}
+	for _, target := range []string{"/a%2Fb", "/x/../y", "/sluice%2frooms", "/x%5cy"} { // the origin answers nobody here
+		if r := everywhere.do(t, "GET "+target+" HTTP/1.1\r\nHost: a\r\n\r\n"); r.StatusCode() != 502 {
+			t.Errorf("%s: %d, want to reach the shop", target, r.StatusCode())
 		}
 	}
 	for _, target := range []string{"/.well-known/x", "/sluice", "/.sluicer"} { // the origin answers nobody here

@@ -43,7 +43,9 @@
 //
 // Within a room and its exceptions an encoded slash or backslash, a backslash,
 // a dot segment (encoded or not), a control byte (encoded or not) and a raw
-// space are refused whatever the readings say.
+// space are refused whatever the readings say. Not so where the room has "/" and
+// no exceptions: what no reading takes to another room is in it, however it is
+// spelled.
 //
 // With IgnoreCase false, /DROP beside "/drop" is refused, not waved through.
 // With IgnoreCase true it is gated, and exceptions ignore case too.

@@ -624,12 +624,21 @@ func (s *site) decide(rooms []room, method, path []byte, source netip.Addr, a, b
 		if len(r.segments) > 0 && (!reads || sk.climbs || sk.cut) {
 			continue // some readings may be elsewhere: see where
 		}
+		if s.isAll(rooms, at) {
+			return at, Gated
+		}
 		return rooms[at].settle(at, method, path, source, &sk)
 	}
 	if at >= 0 {
 		return -1, Refused
 	}
 	return -1, Ungated
+}
+
+// isAll tells whether a room takes everything that no other room does, with no exceptions.
+// What nobody reads as another room's is in it however it is read.
+func (s *site) isAll(rooms []room, at int) bool {
+	return s.root < len(s.rules) && s.rules[s.root].room == at && len(rooms[at].except) == 0
 }
 
 // settle decides between a room that all readings agree on and its exceptions.
