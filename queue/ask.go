@@ -72,6 +72,10 @@ func (l *Line) Poll(id ID, place Time, hold bool, alive func() bool) Answer {
 		a.Newcomer, a.Join = true, true
 	}
 	s, err := l.entering.ask(a)
+	if err == nil && a.Newcomer && s.Place == 0 { // full or closed meanwhile, but they were given a place
+		a.Newcomer, a.Join = false, false
+		s, err = l.entering.ask(a)
+	}
 	if err != nil {
 		a.Newcomer, a.Join, a.Claim = false, false, false
 		l.marks.add(a) // present, as soon as the store can be told

@@ -117,6 +117,30 @@ func TestTheStoreIsAskedForANewcomer(t *testing.T) {
 	}
 }
 
+func TestWhoWasGivenAPlaceHasItHoweverFullTheRoomGets(t *testing.T) {
+	set := perSecond(10)
+	set.MaxWaiting = 1500
+	farBack(t, 1, set, func(t *testing.T, s *site) {
+		g := s.gates[0]
+		soon, later := somebody(), somebody()
+		a, b := g.Join(soon, true), g.Join(later, true)
+		if n, _ := s.store.asked(); n != 0 {
+			t.Fatalf("the store was asked for %d", n)
+		}
+		s.fill(700) // by others, in the moment before it is told
+		if c := g.Poll(soon, a.Place, false, nil); c.State != queue.Waiting || c.Place != a.Place {
+			t.Errorf("who was told %+v polls and is told %+v", a, c)
+		}
+		time.Sleep(time.Second)
+		if c := g.Poll(later, b.Place, false, nil); c.State != queue.Waiting || c.Place != b.Place {
+			t.Errorf("who was told %+v polls a second later and is told %+v", b, c)
+		}
+		if c := g.Join(somebody(), true); c.State != queue.Full {
+			t.Errorf("one more is told %+v", c)
+		}
+	})
+}
+
 func TestANewcomerWhoComesBackAtOnceIsStillANewcomer(t *testing.T) {
 	farBack(t, 1, perSecond(10), func(t *testing.T, s *site) {
 		g := s.gates[0]
