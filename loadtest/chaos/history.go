@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ var deeds = map[judge.Kind]string{
 	judge.WalkedAway: "walked away", judge.Forgotten: "forgotten", judge.Expelled: "put out", judge.Copied: "a copy is in",
 }
 
-// writeHistories writes what some visitors saw.
+// writeHistories writes what some visitors saw, or with nil all of them.
 func (e *evidence) writeHistories(out io.Writer, visitors []int) {
 	numbers := make(map[uint64]int) // as a judge counts: by who appears first
 	told := make(map[int]*strings.Builder)
@@ -26,7 +27,7 @@ func (e *evidence) writeHistories(out io.Writer, visitors []int) {
 			n = len(numbers) + 1
 			numbers[x.Visitor] = n
 		}
-		if slices.Contains(visitors, n) {
+		if visitors == nil || slices.Contains(visitors, n) {
 			if told[n] == nil {
 				told[n] = &strings.Builder{}
 			}
@@ -35,6 +36,9 @@ func (e *evidence) writeHistories(out io.Writer, visitors []int) {
 	})
 	if err != nil {
 		fmt.Fprintf(out, "what visitors saw cannot be read: %v\n", err)
+	}
+	if visitors == nil {
+		visitors = slices.Sorted(maps.Keys(told))
 	}
 	for _, n := range visitors {
 		if b := told[n]; b != nil {

@@ -33,16 +33,17 @@ import (
 
 func main() {
 	c := trial{room: defaultRoom(), empty: true}
-	var only string
+	var only, sluice string
 	var race, list, table bool
 	flag.Uint64Var(&c.seed, "seed", 0, "`NUMBER` that the faults are drawn from; 0: one of its own")
 	flag.DurationVar(&c.length, "for", time.Minute, "how long people arrive and things break")
 	flag.IntVar(&c.gates, "gates", 3, "gates that share the store")
 	flag.StringVar(&only, "only", "", "kinds of faults, with commas between; 'store-*' is all that begin so")
 	flag.BoolVar(&race, "race", false, "gates with the race detector")
+	flag.StringVar(&sluice, "sluice", "", "`FILE` of the gates' program, built already; none: it is built")
 	flag.BoolVar(&list, "list", false, "name the kinds of faults, and do nothing")
 	flag.BoolVar(&table, "table", false, "each kind by itself, and in the end a table in Markdown")
-	flag.StringVar(&c.logs, "logs", "", "`FOLDER` for the gates' logs")
+	flag.StringVar(&c.logs, "logs", "", "`FOLDER` for the gates' logs and what every visitor saw")
 	flag.Parse()
 	names := strings.FieldsFunc(only, func(r rune) bool { return r == ',' })
 	var err error
@@ -71,10 +72,11 @@ func main() {
 	}
 	kept := true
 	code := proc.Main("chaos", os.Stderr, func(t proc.T) {
-		sluice := ""
-		if race {
+		switch {
+		case sluice != "":
+		case race:
 			sluice = stage.RacingSluice(t)
-		} else {
+		default:
 			sluice = stage.Sluice(t)
 		}
 		if table {

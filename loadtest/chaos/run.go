@@ -29,7 +29,7 @@ type trial struct {
 	kinds  []*kind
 	room   room
 	empty  bool   // wait until every slot is free again, for P8
-	logs   string // folder that gets the gates' logs; "": none
+	logs   string // folder that gets the gates' logs, and what visitors saw; "": none
 }
 
 // defaultRoom lets a few hundred people in within a minute. Its times are short, so
@@ -154,6 +154,11 @@ func (c *trial) try(t proc.T, sluice string, tell io.Writer) *evidence {
 	}
 	if c.logs != "" {
 		w.keepLogs(c.logs)
+		var saw bytes.Buffer
+		e.writeHistories(&saw, nil)
+		if err := os.WriteFile(filepath.Join(c.logs, "visitors.txt"), saw.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return e
 }
