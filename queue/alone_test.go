@@ -280,3 +280,42 @@ func TestAGateWhoseClockIsAheadGivesRightPlacesOnceItHearsItsStore(t *testing.T)
 		}
 	})
 }
+
+// Who waits at a gate that is cut off is absent to the others after a while. They are
+// back with the gate, not each with their next poll.
+func TestWhoWaitsAtAGateThatWasCutOffIsPresentAsSoonAsItIsBack(t *testing.T) {
+	set := perSecond(1)
+	set.Mode = queue.ModeHold
+	at(t, 1, set, func(t *testing.T, s *site) {
+		g, l := s.openLinked(0)
+		time.Sleep(time.Second)
+		ids, places := make([]queue.ID, 100), make([]queue.Time, 100)
+		for i := range ids {
+			ids[i] = somebody()
+			places[i] = g.Join(ids[i], true).Place
+		}
+		time.Sleep(2 * time.Second)
+		poll := func() {
+			for i := range ids {
+				g.Poll(ids[i], places[i], false, nil)
+			}
+		}
+		poll()
+		time.Sleep(time.Second)
+		l.set(true)
+		for range 6 {
+			time.Sleep(10 * time.Second)
+			poll()
+		}
+		waiting := func() int64 { return s.gates[0].Status().Snapshot.Waiting }
+		if n := waiting(); n != 0 {
+			t.Fatalf("after a minute %d of those who wait at the gate that is cut off count as present at the other", n)
+		}
+		time.Sleep(2 * time.Second)
+		l.set(false)
+		time.Sleep(3 * time.Second)
+		if n := waiting(); n != 100 {
+			t.Errorf("three seconds after the gate was back %d of 100 are present", n)
+		}
+	})
+}

@@ -51,7 +51,7 @@ func (l *Line) Poll(id ID, place Time, hold bool, alive func() bool) Answer {
 	after := PollAfter(v.pace.turn(max(position, 1), &v.Settings), v.crowd, &v.Settings, chance())
 	a := Arrival{ID: id, Place: place, Deadline: PresentUntil(l.clock.timeAt(now), after)}
 	if l.far(v, now, place, position) {
-		l.marks.add(a)
+		l.mark(a, now, present(after))
 		s := Standing{State: Waiting, Place: place, Rank: -1}
 		if v.Settings.Mode == ModeClosed {
 			s.State = Closed
@@ -78,7 +78,7 @@ func (l *Line) Poll(id ID, place Time, hold bool, alive func() bool) Answer {
 	}
 	if err != nil {
 		a.Newcomer, a.Join, a.Claim = false, false, false
-		l.marks.add(a) // present, as soon as the store can be told
+		l.mark(a, l.now(), present(after)) // as soon as the store can be told
 		return l.answer(l.view.Load(), l.now(), Standing{State: Waiting, Place: place, Rank: -1}, after)
 	}
 	if s.State == Waiting && hold && s.Rank <= reach(&v.Settings) {
@@ -144,8 +144,8 @@ func reach(s *Settings) int64 {
 // answer adds the numbers to a standing.
 func (l *Line) answer(v *view, now time.Time, s Standing, after time.Duration) Answer {
 	a := Answer{Standing: s, Waiting: v.crowd, PollAfter: after}
-	if !v.received.IsZero() {
-		a.Age = max(0, now.Sub(v.received))
+	if !v.numbers.IsZero() {
+		a.Age = max(0, now.Sub(v.numbers))
 	}
 	if after == 0 || s.Place == 0 && s.State != Full {
 		a.PollAfter = v.later()

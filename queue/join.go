@@ -244,9 +244,10 @@ func (l *Line) sendJoining() {
 		if err == nil {
 			continue
 		}
+		now := l.now()
 		for _, a := range batch {
 			a.Newcomer, a.Join = false, false
-			l.marks.add(a)
+			l.mark(a, now, a.Deadline.Sub(l.clock.timeAt(now)))
 		}
 	}
 }

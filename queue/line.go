@@ -59,9 +59,10 @@ type view struct {
 	received time.Time // zero: the store was never heard
 	pace     Pace
 	// While a line is rebuilt, Ladder is the one from before the loss, if there was
-	// one, and crowd how many waited then; else it is Waiting.
+	// one, and crowd how many waited then; else it is Waiting. numbers is of when they are.
 	rebuilt bool
 	crowd   int64
+	numbers time.Time
 	joined  int64   // newcomers of this gate of whom the snapshot knows
 	growth  float64 // of the line, newcomers a second
 }

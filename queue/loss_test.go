@@ -49,6 +49,9 @@ func TestWhileALineIsRebuiltPositionsAreThoseFromBefore(t *testing.T) {
 		if a.State != queue.Waiting || a.Position != before.Position || a.Waiting < 1900 {
 			t.Errorf("position %d of %d, before the loss %d of %d", a.Position, a.Waiting, before.Position, before.Waiting)
 		}
+		if a.Age < 2*time.Second || a.Age > 3*time.Second {
+			t.Errorf("two seconds after the loss the numbers are said to be %s old", a.Age)
+		}
 		if v := s.gates[0].Status().Snapshot; v.Held.Sub(v.Time) < before.PollAfter-4*time.Second {
 			t.Errorf("the line is held for %s more, and visitors were told to ask after %s", v.Held.Sub(v.Time), before.PollAfter)
 		}

@@ -19,9 +19,10 @@ const (
 
 // PresentUntil is until when a visitor counts as present who was told at an
 // instant to ask again after a time.
-func PresentUntil(told Time, pollAfter time.Duration) Time {
-	return told.Add(pollAfter + pollAfter/2 + presenceGrace)
-}
+func PresentUntil(told Time, pollAfter time.Duration) Time { return told.Add(present(pollAfter)) }
+
+// present is for how long.
+func present(pollAfter time.Duration) time.Duration { return pollAfter + pollAfter/2 + presenceGrace }
 
 // PollAfter is when a visitor should ask again whose turn is expected in a time (0:
 // nobody knows): half of it, within the room's limits, and not so soon that all of

@@ -166,6 +166,9 @@ func (l *Line) see(s Snapshot, sent time.Time, joined int64) (again bool) {
 	} else {
 		v.crowd = s.Waiting
 	}
+	if !rebuilt || v.numbers.IsZero() {
+		v.numbers = sent
+	}
 	v.growth = growth(&v, &s)
 	v.joined = joined
 	v.Snapshot, v.received, v.pace, v.rebuilt = s, sent, l.pace, rebuilt

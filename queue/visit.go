@@ -25,20 +25,30 @@ const (
 // marks are the visitors whose polls were answered without the store.
 type marks struct {
 	mu    sync.Mutex
-	items []Arrival
-	spare []Arrival
+	items []mark
+	spare []mark
 }
 
-func (m *marks) add(a Arrival) {
+// mark is one of them. Until is the arrival's deadline by the gate's own clock, since it
+// began: while the gate hears no store, room time may go on at others.
+type mark struct {
+	Arrival
+	until time.Duration
+}
+
+// mark has the store told, within a second or as soon as it answers, of somebody who
+// is present from now on for so long.
+func (l *Line) mark(a Arrival, now time.Time, present time.Duration) {
+	m := &l.marks
 	m.mu.Lock()
 	if len(m.items) < maxMarks {
-		m.items = append(m.items, a)
+		m.items = append(m.items, mark{a, now.Sub(l.begun) + present})
 	}
 	m.mu.Unlock()
 }
 
 // take returns what was gathered, until it is given back.
-func (m *marks) take() []Arrival {
+func (m *marks) take() []mark {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	taken := m.items
@@ -47,7 +57,7 @@ func (m *marks) take() []Arrival {
 }
 
 // giveBack ends the use of what was taken, and keeps what could not be sent.
-func (m *marks) giveBack(taken, unsent []Arrival) {
+func (m *marks) giveBack(taken, unsent []mark) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.items = append(m.items, unsent[:min(len(unsent), maxMarks-len(m.items))]...)
@@ -307,14 +317,25 @@ func (l *Line) sendVisits(renew func([]Visit, []Renewal) ([]Renewal, error)) err
 	return nil
 }
 
-// sendMarks sends the marks gathered so far.
+// sendMarks sends the marks gathered so far. A visitor is present until the room time
+// that this gate took for the end of it then, or until its own clock says so, whichever
+// is later: over an outage room time stands, or it went on without this gate.
 func (l *Line) sendMarks(enter func([]Arrival, []Standing) ([]Standing, error)) error {
 	marks := l.marks.take()
 	unsent := marks
+	var arrivals []Arrival
 	var standings []Standing
 	var err error
 	for batch := range batches(marks) {
-		if standings, err = enter(batch, standings[:0]); err != nil {
+		now := l.now()
+		room := l.clock.timeAt(now)
+		arrivals = arrivals[:0]
+		for i := range batch {
+			a := batch[i].Arrival
+			a.Deadline = max(a.Deadline, room.Add(batch[i].until-now.Sub(l.begun)))
+			arrivals = append(arrivals, a)
+		}
+		if standings, err = enter(arrivals, standings[:0]); err != nil {
 			break
 		}
 		unsent = unsent[len(batch):]

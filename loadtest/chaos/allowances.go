@@ -23,6 +23,8 @@ type allowance struct {
 
 	// most is how many a fault may cause; 0: any number.
 	most int64
+	// newcomers: only as many, each time, as people came while the fault lasted.
+	newcomers bool
 	// following: only if a fault of these kinds came before it, and after what the
 	// finding began with.
 	following string
@@ -38,9 +40,20 @@ var (
 	atShop    = []string{"join", "reload", "replay", "page", "asset", "order", "post"} // steps whose requests may reach the shop
 )
 
-// storeAway are the kinds that keep gates from the store.
-const storeAway = "gate-power store-kill store-empty store-older store-freeze store-full store-pause store-busy store-readonly store-alone store-locked store-crowded " +
-	"link-gone link-gone-all link-gone-long link-half-open link-answers link-answers-all link-drip"
+const (
+	// oneAway are the kinds that keep one gate from the store, allAway those that keep all.
+	oneAway = "link-gone link-gone-long link-half-open link-answers link-drip"
+	allAway = "gate-power store-kill store-empty store-older store-freeze store-full store-pause store-busy store-readonly store-alone store-locked store-crowded " +
+		"link-gone-all link-answers-all"
+	storeAway = oneAway + " " + allAway
+	// reconnect is how long a gate takes at most until it asks the store again: a call
+	// that is not answered, and a pause.
+	reconnect = 3 * time.Second
+	// heldPoll is how long a poll may be held that is answered in vain.
+	heldPoll = 2 * time.Second
+	// toldAgain is until when everybody has polled once more and positions tell of it.
+	toldAgain = 4 * time.Second
+)
 
 // allowances are all that there are.
 var allowances = []allowance{
@@ -73,11 +86,19 @@ var allowances = []allowance{
 		why: "the connections are the visitors' own",
 	},
 	{
-		kinds: "link-gone link-gone-long link-half-open link-answers link-drip", what: judge.Overtook, until: 2 * time.Second,
+		kinds: oneAway, what: judge.Overtook, until: reconnect + heldPoll,
 		why: "a gate that cannot ask the store lets nobody in, while others go on; those who come to another gate are let in",
 	},
 	{
-		kinds: storeAway, errors: []string{"status 503"}, steps: []string{"leave"}, until: 3 * time.Second,
+		kinds: oneAway, what: judge.Grew, until: reconnect + toldAgain,
+		why: "to the others those who wait at the gate are absent after a while, and they come back with it",
+	},
+	{
+		kinds: storeAway, what: judge.Grew, newcomers: true, until: reconnect + toldAgain,
+		why: "the store hears of those who came while it was away when they first poll",
+	},
+	{
+		kinds: storeAway, errors: []string{"status 503"}, steps: []string{"leave"}, until: reconnect,
 		why: "to leave is to tell the store: while it is away the gate says so, and the slot is free when the session is over",
 	},
 	{
@@ -141,11 +162,11 @@ func (a *allowance) covers(f *fault, faults []*fault, from, to time.Time) bool {
 
 // explain returns the fault that something may be because of, nil if none. used are
 // how many were explained so far, by fault and allowance.
-func explain(faults []*fault, used map[*fault]map[*allowance]int64, from, to time.Time, number int64, fits func(*allowance) bool) *fault {
-	for _, f := range faults {
+func (e *evidence) explain(used map[*fault]map[*allowance]int64, from, to time.Time, number int64, fits func(*allowance) bool) *fault {
+	for _, f := range e.faults {
 		for i := range allowances {
 			a := &allowances[i]
-			if !fits(a) || !a.covers(f, faults, from, to) {
+			if !fits(a) || !a.covers(f, e.faults, from, to) || a.newcomers && number > e.newcomers(f) {
 				continue
 			}
 			if used[f] == nil {

@@ -140,6 +140,14 @@ func (c *trial) try(t proc.T, sluice string, tell io.Writer) *evidence {
 		}
 		e.verdict = j.Verdict()
 	}
+	if err := judge.Read(bytes.NewReader(e.events), func(x *judge.Event) {
+		if x.Kind == judge.Joined {
+			e.came = append(e.came, time.Unix(0, x.Answered))
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(e.came, time.Time.Compare)
 	e.left = w.leftovers(c.empty)
 	for _, g := range w.gates {
 		g.read()

@@ -20,7 +20,8 @@ type evidence struct {
 	admitted []time.Time // likewise
 	verdict  *judge.Verdict
 	shop     origin.Stats
-	events   []byte // what visitors saw, a judge.Log
+	events   []byte      // what visitors saw, a judge.Log
+	came     []time.Time // when they were given their places, in order
 
 	overshoot float64  // by the gates' own count
 	restored  float64  // likewise
@@ -93,7 +94,7 @@ func (e *evidence) judge() *result {
 		from, to := time.Unix(0, c.From), time.Unix(0, c.To)
 		text := fmt.Sprintf("%s to %s: %s", e.since(from), e.since(to), c.Text)
 		p := of(findings[c.What])
-		if f := explain(e.faults, used, from, to, c.Number, func(a *allowance) bool { return a.what == c.What }); f != nil {
+		if f := e.explain(used, from, to, c.Number, func(a *allowance) bool { return a.what == c.What }); f != nil {
 			p.allowed = append(p.allowed, text+" ("+f.name+")")
 		} else {
 			p.broken = append(p.broken, text)
@@ -103,7 +104,7 @@ func (e *evidence) judge() *result {
 		}
 	}
 	for _, x := range e.failures {
-		f := explain(e.faults, used, x.at, x.at, 1, func(a *allowance) bool {
+		f := e.explain(used, x.at, x.at, 1, func(a *allowance) bool {
 			return slices.Contains(a.errors, x.why) && (len(a.steps) == 0 || slices.Contains(a.steps, x.step))
 		})
 		if f != nil {
@@ -127,6 +128,14 @@ func (e *evidence) judge() *result {
 	}
 	gates.broken = e.broken
 	return r
+}
+
+// newcomers is how many were given a place while a fault lasted, and until gates asked
+// the store again.
+func (e *evidence) newcomers(f *fault) int64 {
+	from, _ := slices.BinarySearchFunc(e.came, f.began, time.Time.Compare)
+	to, _ := slices.BinarySearchFunc(e.came, f.ended.Add(reconnect), time.Time.Compare)
+	return int64(to - from)
 }
 
 // since is an instant as a time since the start.

@@ -256,7 +256,7 @@ type Case struct {
 	Visitor int // the one concerned, counted in order of appearance from 1; 0: many
 	// From and To are between what it shows, nanoseconds since 1970.
 	From, To int64
-	// Number is how many beyond what is allowed, where that is counted; else 1.
+	// Number is by how many it exceeds what is allowed, where that is counted; else 1.
 	Number int64
 }
 
@@ -590,13 +590,14 @@ func (v *Verdict) tooFull(c *Case, most int64) {
 // lost finds people who did not keep what they had.
 func (j *Judge) lost(v *Verdict) {
 	hit := make(map[int32]bool)
+	number := int64(1)
 	lose := func(who int32, what What, from, to int64, format string, args ...any) {
 		if hit[who] {
 			return
 		}
 		hit[who] = true
 		v.PlacesLost++
-		v.find(what, j.people[who].number, from, to, "visitor %d "+format, append([]any{j.people[who].number}, args...)...)
+		v.add(what, j.people[who].number, from, to, number, "visitor %d "+format, append([]any{j.people[who].number}, args...)...)
 	}
 	for i := range j.people {
 		p, who := &j.people[i], int32(i)
@@ -621,6 +622,7 @@ func (j *Judge) lost(v *Verdict) {
 	}
 	for _, g := range j.growths() {
 		was, is := &j.polls[g.before], &j.polls[g.after]
+		number = is.position - was.position - g.back - g.inexact
 		lose(is.who, Grew, was.sent, is.answered, "stood at position %d and %v later at %d, and %d before them came back",
 			was.position, time.Duration(is.answered-was.answered).Round(time.Millisecond), is.position, g.back)
 	}
@@ -637,7 +639,7 @@ func (j *Judge) lastHeard(p *person) int64 {
 // growth is a position that grew by more than those who came back.
 type growth struct {
 	before, after int // polls
-	back          int64
+	back, inexact int64
 }
 
 // growths compares every position with the one before. Those who came back, or into
@@ -649,7 +651,6 @@ func (j *Judge) growths() []growth {
 		growth
 		who      int32
 		from, to int64
-		allowed  int64
 	}
 	var queries []query
 	for i := 1; i < len(j.polls); i++ {
@@ -669,7 +670,7 @@ func (j *Judge) growths() []growth {
 		if is.position-was.position <= allowed {
 			continue
 		}
-		queries = append(queries, query{growth{before: i - 1, after: i}, is.who, from, is.answered, allowed})
+		queries = append(queries, query{growth{before: i - 1, after: i, inexact: allowed}, is.who, from, is.answered})
 	}
 	if len(queries) == 0 {
 		return nil
@@ -711,7 +712,7 @@ func (j *Judge) growths() []growth {
 		to, _ := slices.BinarySearch(asked, q.to+1)
 		from, _ := slices.BinarySearch(heard, q.from)
 		q.back = askedBefore.below(to) - knownBefore.below(from)
-		if j.polls[q.after].position-j.polls[q.before].position > q.allowed+q.back {
+		if j.polls[q.after].position-j.polls[q.before].position > q.inexact+q.back {
 			out = append(out, q.growth)
 		}
 	}
