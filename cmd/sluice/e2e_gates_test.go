@@ -160,11 +160,13 @@ func TestGates(t *testing.T) {
 	t.Run("once its store answers a gate says what its settings risk", func(t *testing.T) {
 		t.Parallel()
 		port := proc.FreePort(t)
-		_, gates := openGates(t, 1, "mode: auto\n", "store: redis://127.0.0.1:"+strconv.Itoa(port)+"/0")
+		s := &site{t: t, shop: openRecorder(t), file: t.TempDir() + "/sluice.yaml", transport: newTransport(t)}
+		s.write("mode: auto\n", "store: redis://127.0.0.1:"+strconv.Itoa(port)+"/0")
+		gate := startGate(t, sluice(t), s.file)
 		proc.RedisAt(t, port, "--maxmemory-policy", "allkeys-lru")
 		for _, hint := range []string{"appendonly yes", "maxmemory-policy noeviction"} {
 			await(t, "the gate warns: "+hint, func() error {
-				if !strings.Contains(gates[0].printed(), hint) {
+				if !strings.Contains(gate.printed(), hint) {
 					return errors.New("not yet")
 				}
 				return nil
