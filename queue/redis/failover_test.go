@@ -61,6 +61,24 @@ func TestAReplicaTakesOverThatLacksTheLastSecond(t *testing.T) {
 	t.Logf("nobody was let in for %s", s.judge())
 }
 
+func TestAMasterHangsIsReplacedAndGoesOn(t *testing.T) {
+	t.Parallel()
+	servers := proc.Sentinel(t, nil)
+	s := openSale(t, servers.Address())
+	s.come(40)
+	s.awaitLet(10)
+	if err := servers.Master.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	s.come(20)
+	s.await("the gates hear the replica", func() bool { return s.losses() >= 2 })
+	if err := servers.Master.Signal(syscall.SIGCONT); err != nil { // with calls to carry out that were sent before
+		t.Fatal(err)
+	}
+	s.come(10)
+	t.Logf("nobody was let in for %s", s.judge())
+}
+
 func TestAGateLeavesAServerThatIsNoMasterAnyMore(t *testing.T) {
 	t.Parallel()
 	old, next := proc.Redis(t), proc.Redis(t)
@@ -123,6 +141,8 @@ func TestSomebodysLongScriptIsAnOutageAndNoMore(t *testing.T) {
 	})
 	s.await("the gates find that out", func() bool { return s.outages() >= 2 })
 	s.come(20)
+	s.await("it answers again", func() bool { return s.returns() >= 2 })
+	s.come(10)
 	t.Logf("nobody was let in for %s", s.judge())
 	if busy != nil {
 		t.Error(busy)
@@ -215,6 +235,8 @@ func TestAClusterThatLacksAServerOfOthersIsAnOutageAndNoMore(t *testing.T) {
 	}
 	s.come(20)
 	other.Again()
+	s.await("it answers again", func() bool { return s.returns() >= 2 })
+	s.come(10)
 	t.Logf("nobody was let in for %s", s.judge())
 	if s.losses() > 0 {
 		t.Error("the gates think that something was lost")
