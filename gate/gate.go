@@ -23,6 +23,7 @@ type Gate struct {
 	store   queue.Store
 	metrics *metrics.Metrics
 	log     *slog.Logger
+	now     func() time.Time
 	maxHeld int
 	tunnels *proxy.Tunnels
 	certs   Certificates // nil: there are none
@@ -48,6 +49,7 @@ type Options struct {
 	Metrics *metrics.Metrics // nil: nobody counts
 	Log     *slog.Logger     // nil: nobody listens
 	MaxHeld int              // most polls held at once
+	Now     func() time.Time // what rooms go by; nil: time.Now
 	Certs   Certificates     // nil: visitors use TLS nowhere
 	// MaxTunnels is how many tunnels there may be at once; 0: 4096.
 	MaxTunnels int
@@ -61,7 +63,7 @@ func New(c *config.Config, o Options) (*Gate, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gate{store: o.Store, metrics: o.Metrics, log: o.Log, maxHeld: o.MaxHeld, tunnels: proxy.NewTunnels(o.MaxTunnels), certs: o.Certs, rooms: make(map[string]*room), stop: make(chan struct{})}
+	g := &Gate{store: o.Store, metrics: o.Metrics, log: o.Log, now: o.Now, maxHeld: o.MaxHeld, tunnels: proxy.NewTunnels(o.MaxTunnels), certs: o.Certs, rooms: make(map[string]*room), stop: make(chan struct{})}
 	if err := g.Apply(c); err != nil {
 		return nil, err
 	}
@@ -220,7 +222,7 @@ func (g *Gate) Apply(c *config.Config) error {
 			continue
 		}
 		r.line = queue.NewLine(queue.LineConfig{
-			Room: r.name, Settings: r.settings, Store: g.store, Metrics: g.metrics, Log: g.log, MaxHeld: g.maxHeld, Admit: c.OnStoreLoss == "admit",
+			Room: r.name, Settings: r.settings, Store: g.store, Metrics: g.metrics, Log: g.log, Now: g.now, MaxHeld: g.maxHeld, Admit: c.OnStoreLoss == "admit",
 		})
 		g.startLine(r)
 	}

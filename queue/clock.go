@@ -129,10 +129,14 @@ func (h *heard) estimate(now time.Time) Time {
 func (h *heard) placeAt(now time.Time) Time {
 	beyond := max(0, now.Sub(h.at)-maxAhead) / standingPace
 	t := h.estimate(now).Add(beyond)
-	if h.others > t {
-		t = h.others.Add(now.Sub(h.othersAt) / standingPace)
+	if h.others <= t {
+		return t
 	}
-	return t
+	since := now.Sub(h.othersAt)
+	if h.others.Sub(h.base) > 2*maxAhead { // more than gates are apart that all hear nothing
+		return h.others.Add(min(since, maxAhead) + max(0, since-maxAhead)/standingPace)
+	}
+	return h.others.Add(since / standingPace)
 }
 
 // place returns room time as a place that this gate has not given before.

@@ -65,8 +65,12 @@ func newProcess(c *config.Config, log *slog.Logger, load func() (*config.Config,
 	if err := p.certs.Set(certificates(c)); err != nil {
 		return nil, exitError{exitUsage, err}
 	}
+	now, err := clock()
+	if err != nil {
+		return nil, err
+	}
 	p.gate, err = gate.New(c, gate.Options{
-		Certs: p.certs,
+		Certs: p.certs, Now: now,
 		Store: p.store, Metrics: p.metrics, Log: log, MaxHeld: gate.HeldShare(conns), MaxTunnels: files.Tunnels,
 	})
 	if err != nil {
@@ -88,6 +92,7 @@ func newProcess(c *config.Config, log *slog.Logger, load func() (*config.Config,
 	}
 	p.metrics.ConfigReload(true, time.Now())
 	p.warn(c)
+	p.tellClock()
 	p.tellFiles(files)
 	p.tellMemory(c, conns)
 	files.Visitor = conns

@@ -58,7 +58,7 @@ const (
 // allowances are all that there are.
 var allowances = []allowance{
 	{
-		kinds: "gate-kill", errors: brokenOff, until: time.Second, ofBegin: true,
+		kinds: "gate-kill gate-clock", errors: brokenOff, until: time.Second, ofBegin: true,
 		why: "a killed gate's connections are reset; visitors come again, to another",
 	},
 	{
@@ -122,7 +122,7 @@ var allowances = []allowance{
 		why: "this is the shop's answer",
 	},
 	{
-		kinds: "store-flush store-flush-slowly store-empty store-older store-evicts gate-power key-*", what: judge.TwiceIn, following: "gate-kill gate-kill-all gate-power gate-stop gate-update", until: time.Minute,
+		kinds: "store-flush store-flush-slowly store-empty store-older store-evicts gate-power key-*", what: judge.TwiceIn, following: "gate-clock gate-kill gate-kill-all gate-power gate-stop gate-update", until: time.Minute,
 		why: "that a ticket was used was known to the store, which lost it, and to the gate that gave the pass, which was restarted",
 	},
 }

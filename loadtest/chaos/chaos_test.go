@@ -18,9 +18,11 @@ var trials = []struct {
 	name   string
 	seed   uint64
 	length time.Duration
+	gates  int
 	only   []string
 }{
-	{"gates come and go", 1, 12 * time.Second, []string{"gate-kill", "gate-reload", "gate-secret", "store-scripts", "front-cut", "link-cut"}},
+	{"gates come and go", 1, 12 * time.Second, usualGates, []string{"gate-kill", "gate-reload", "gate-secret", "store-scripts", "front-cut", "link-cut"}},
+	{"ten gates, some with clocks an hour apart", 2, 14 * time.Second, 10, []string{"gate-kill", "gate-clock", "gate-freeze", "link-gone"}},
 }
 
 func TestPromisesHoldWhileThingsBreak(t *testing.T) {
@@ -36,7 +38,7 @@ func TestPromisesHoldWhileThingsBreak(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			run := trial{seed: c.seed, length: c.length, gates: 3, kinds: ks, room: defaultRoom()}
+			run := trial{seed: c.seed, length: c.length, gates: c.gates, kinds: ks, room: defaultRoom()}
 			var out bytes.Buffer
 			if !run.tell(t, sluice, &out, "--only "+strings.Join(c.only, ",")) {
 				t.Errorf("%s", out.Bytes())

@@ -31,13 +31,16 @@ import (
 	"github.com/sluicegate/sluice/queue/queuetest/proc"
 )
 
+// usualGates is how many gates there are.
+const usualGates = 3
+
 func main() {
 	c := trial{room: defaultRoom(), empty: true}
 	var only, sluice string
 	var race, list, table bool
 	flag.Uint64Var(&c.seed, "seed", 0, "`NUMBER` that the faults are drawn from; 0: one of its own")
 	flag.DurationVar(&c.length, "for", time.Minute, "how long people arrive and things break")
-	flag.IntVar(&c.gates, "gates", 3, "gates that share the store")
+	flag.IntVar(&c.gates, "gates", usualGates, "gates that share the store")
 	flag.StringVar(&only, "only", "", "kinds of faults, with commas between; 'store-*' is all that begin so")
 	flag.BoolVar(&race, "race", false, "gates with the race detector")
 	flag.StringVar(&sluice, "sluice", "", "`FILE` of the gates' program, built already; none: it is built")
@@ -108,7 +111,11 @@ func (c *trial) tell(t proc.T, sluice string, out io.Writer, more ...string) boo
 
 // command is what does the same again.
 func (c *trial) command(more ...string) string {
-	return strings.Join(append([]string{"go run ./loadtest/chaos", fmt.Sprintf("--seed %d --for %v", c.seed, c.length)}, more...), " ")
+	words := []string{"go run ./loadtest/chaos", fmt.Sprintf("--seed %d --for %v", c.seed, c.length)}
+	if c.gates != usualGates {
+		words = append(words, fmt.Sprintf("--gates %d", c.gates))
+	}
+	return strings.Join(append(words, more...), " ")
 }
 
 // maxTold is how many cases of a promise are told.

@@ -71,6 +71,9 @@ type Gate struct {
 	Admin string // address of the admin API
 	*proc.Process
 
+	// Environment is added to that of the process, at its next start: "NAME=VALUE".
+	Environment []string
+
 	sluice, file string
 }
 
@@ -107,7 +110,9 @@ func (g *Gate) Configure(t proc.T, c Config) {
 // Start runs the gate, again if it has ended, and waits until it is ready.
 func (g *Gate) Start(t proc.T) {
 	t.Helper()
-	g.Process = proc.Start(t, g.Ready, g.sluice, "serve", "-c", g.file)
+	command := exec.Command(g.sluice, "serve", "-c", g.file)
+	command.Env = append(os.Environ(), g.Environment...)
+	g.Process = proc.StartCommand(t, g.Ready, command)
 }
 
 // Ready asks the gate whether it takes visitors, and returns why not.
