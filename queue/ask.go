@@ -124,9 +124,9 @@ func (l *Line) far(v *view, now time.Time, place Time, position int64) bool {
 	}
 	perHour, burst := v.PerHour, v.Burst
 	if perHour < 0 { // max_active alone decides, and may do so at once
-		return v.Settings.MaxActive > 0 && position > v.Settings.MaxActive+nearFront
+		return v.Settings.MaxActive > 0 && position > v.Settings.MaxActive+nearFront-l.nearer
 	}
-	return position > perHour*(age+ladderAge).Milliseconds()/3_600_000+burst+nearFront
+	return position > perHour*(age+ladderAge).Milliseconds()/3_600_000+burst+nearFront-l.nearer
 }
 
 // reach is the rank up to which polls are held: whoever is expected to be called

@@ -67,6 +67,9 @@ func (l *Line) give(v Visit, left bool) {
 // handOver tells a store that lost something whose tickets are used. Those whose
 // sessions go on have them again.
 func (l *Line) handOver() error {
+	if l.isDown() {
+		return errDown
+	}
 	due := l.given.take()
 	var visits []Visit
 	var leaves []Departure
@@ -90,7 +93,7 @@ func (l *Line) handOver() error {
 		l.visits.mu.Unlock()
 		var err error
 		if len(visits) > 0 {
-			renewed, err = l.sendRenew(visits, renewed[:0])
+			renewed, err = l.tell(visits, renewed[:0])
 		}
 		if err == nil && len(leaves) > 0 {
 			departed, err = l.leave(leaves, departed[:0])

@@ -74,24 +74,29 @@ func (g *group[In, Out]) run(ctx context.Context) {
 	var in []In
 	var out []Out
 	for g.wait() {
-		batch := g.take()
-		if g.order != nil {
-			slices.SortStableFunc(batch, func(a, b *asked[In, Out]) int { return g.order(a.in, b.in) })
-		}
-		in, out = in[:0], out[:0]
-		for _, a := range batch {
-			in = append(in, a.in)
-		}
-		var err error
-		out, err = g.send(in, out)
-		for i, a := range batch {
-			a.err = err
-			if err == nil {
-				a.out = out[i]
-			}
-			a.done <- struct{}{}
-		}
+		in, out = g.flush(in[:0], out[:0])
 	}
+}
+
+// flush sends the next batch. In and out are what it may use for that, and are given
+// back.
+func (g *group[In, Out]) flush(in []In, out []Out) ([]In, []Out) {
+	batch := g.take()
+	if g.order != nil {
+		slices.SortStableFunc(batch, func(a, b *asked[In, Out]) int { return g.order(a.in, b.in) })
+	}
+	for _, a := range batch {
+		in = append(in, a.in)
+	}
+	out, err := g.send(in, out)
+	for i, a := range batch {
+		a.err = err
+		if err == nil {
+			a.out = out[i]
+		}
+		a.done <- struct{}{}
+	}
+	return in, out
 }
 
 // stop has everybody refused who asks from now on.

@@ -46,6 +46,11 @@ func (f Found) String() string {
 	return "unknown"
 }
 
+// NextGeneration is the number of a generation that begins with a loss: later than all
+// that the store and the calling gate know of. Another gate may know of one more, whose
+// loss was just before this one; the microseconds of the store's clock tell them apart.
+func NextGeneration(known uint32, wall int64) uint32 { return known + 1 + uint32(wall%1021) }
+
 const (
 	// LeastHold is how long at least visitors behind the barrier are held back after a
 	// loss: within it, every gate has told how long it has to be.

@@ -77,14 +77,16 @@ type Arrival struct {
 	// Place is the instant of the visitor's first request: by the gate's estimate
 	// of room time for a newcomer, by the ticket otherwise. The store moves a
 	// newcomer's place neither later than its own room time nor earlier than
-	// MaxLate before it; a ticket's place is taken as it is.
+	// MaxLate before it; a ticket's place is taken as it is, unless it is later than room
+	// time by more than MaxStep, and wins over a later one that the store keeps.
 	Place Time
 	// Deadline is until when the visitor counts as present: see PresentUntil.
 	Deadline Time
 	// Newcomer: the id was made for this request and no ticket exists.
 	Newcomer bool
-	// Again: this id may have reached the store before (a retry). A store may
-	// leave out looking up a Newcomer who is not Again, unless the call is Late.
+	// Again: this id may have reached the store before (a retry). A store may leave out
+	// looking up a Newcomer who is not Again, unless the call is Late, or somebody was
+	// Again within the last second: it may have been overtaken by its own second try.
 	Again bool
 	// Join: a newcomer who cannot be admitted on the spot takes a place.
 	Join bool

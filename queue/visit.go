@@ -83,6 +83,7 @@ type visited struct {
 	asked     Time      // when it was last wanted
 	confirmed Time      // latest instant that a pass may be valid to
 	admitted  bool      // by this gate, while the store did not answer
+	untold    bool      // let in on the spot, and the store has yet to confirm that they came
 }
 
 func (v *visits) init() {
@@ -136,6 +137,7 @@ func (l *Line) Use(p Pass) (renewed Time, gone bool) {
 	if due {
 		e.asked, e.wanted = now, true
 	}
+	e.untold = e.untold || p.Provisional && e.confirmed == 0
 	if e.wanted {
 		e.Visit = Visit{ID: p.ID, Place: p.Place, Called: p.Called, Until: max(p.Until, e.confirmed), At: now}
 		e.used = used
@@ -212,6 +214,23 @@ func (l *Line) sendRenew(in []Visit, out []Renewal) ([]Renewal, error) {
 
 // renew asks whether the store is thought to answer or not.
 func (l *Line) renew(in []Visit, out []Renewal) ([]Renewal, error) {
+	out, err := l.tell(in, out)
+	if err != nil {
+		return out, err
+	}
+	l.visits.mu.Lock()
+	defer l.visits.mu.Unlock()
+	for i := range out {
+		if out[i].Gone {
+			l.visits.void(in[i].ID, l.lastCopy())
+		}
+	}
+	return out, nil
+}
+
+// tell has the store know of visits. That one of them is over does not say that of
+// passes which other gates have given since.
+func (l *Line) tell(in []Visit, out []Renewal) ([]Renewal, error) {
 	err := l.do(metrics.Renew, len(in), func(ctx context.Context, c *Call) (m Moment, err error) {
 		out, m, err = l.store.Renew(ctx, c, in, out)
 		return m, err
@@ -220,20 +239,20 @@ func (l *Line) renew(in []Visit, out []Renewal) ([]Renewal, error) {
 		return out, err
 	}
 	v := &l.visits
-	last := l.lastCopy()
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for i := range out {
-		id := in[i].ID
 		if out[i].Gone {
-			v.void(id, last)
 			continue
 		}
-		if e := v.known[id]; e != nil {
+		came := out[i].Claimed
+		if e := v.known[in[i].ID]; e != nil {
 			e.confirmed = max(e.confirmed, out[i].Until)
 			e.wanted = e.wanted && e.At > in[i].At
+			came = came || e.untold // told before, and the answer was lost
+			e.untold = false
 		}
-		if out[i].Claimed {
+		if came {
 			l.give(in[i], false)
 		}
 		if out[i].Restored {

@@ -10,6 +10,7 @@ import (
 type loss struct {
 	queue.Loss
 	until         queue.Time // when it no longer matters
+	before        queue.Time // room time of the latest call that was not lost
 	barrier, held queue.Time
 	since         queue.Time // of earlier tickets it is not known how many there are
 	blank         bool       // perhaps it is the first start: no gate remembers another one
@@ -31,11 +32,11 @@ func (r *room) lose(c *queue.Call, found queue.Found) {
 		r.generation = uint32(r.time.Millis() / 1000)
 		r.credit = queue.NewCredit(r.time, s, true)
 	} else {
-		r.generation = max(r.generation, c.Generation) + 1
 		if found == queue.FoundNothing {
 			r.time = c.Told.Add(queue.MaxStep)
 			r.credit = queue.NewCredit(r.time, s, false)
 		} else {
+			l.before = r.before
 			if c.Told.Sub(r.before) <= queue.MaxStep {
 				l.barrier = r.last
 			}
@@ -43,6 +44,7 @@ func (r *room) lose(c *queue.Call, found queue.Found) {
 			r.credit.Units, r.credit.At = 0, r.time.Millis()
 		}
 		l.active, l.called = c.Active, c.Called
+		r.generation = queue.NextGeneration(max(r.generation, c.Generation), r.wall)
 	}
 	if l.barrier == 0 {
 		r.front = 0
@@ -62,6 +64,9 @@ func (r *room) hear(c *queue.Call) {
 	if l == nil || c.Generation == 0 || c.Generation >= r.generation {
 		return
 	}
+	if l.barrier > 0 && c.Told > r.before && c.Told.Sub(l.before) > queue.MaxStep {
+		l.barrier, r.front = 0, 0 // more was lost than the first gate knew of
+	}
 	switch {
 	case l.blank:
 		r.remember()
@@ -71,6 +76,21 @@ func (r *room) hear(c *queue.Call) {
 	}
 	if r.isHeld() {
 		l.active, l.called = max(l.active, c.Active), max(l.called, c.Called)
+	}
+}
+
+// catchUp moves room time to what a gate of another generation was told. Nothing is
+// earned by it, and nobody has had the time to come back.
+func (r *room) catchUp(told queue.Time) {
+	gone := told - r.time
+	r.credit.At += told.Millis() - r.time.Millis()
+	r.time = told
+	if l := r.loss; l != nil {
+		l.Born, l.until = l.Born+gone, l.until+gone
+		r.born = l.Born
+		if l.held > 0 {
+			l.held += gone
+		}
 	}
 }
 
@@ -113,7 +133,11 @@ func (r *room) ghosts(s *queue.Settings) (n int64) {
 	return max(n-l.seated, 0)
 }
 
-// callable is how many visitors may be called now.
+// callable is how many visitors may be called now. How many are inside is only known
+// after a loss when every gate was heard.
 func (r *room) callable(s *queue.Settings) int64 {
+	if l := r.loss; s.MaxActive > 0 && l != nil && !l.blank && r.time < l.Born.Add(queue.LeastHold) {
+		return 0
+	}
 	return r.credit.Callable(s, r.count[called], r.count[active]+r.ghosts(s))
 }

@@ -93,27 +93,27 @@ func newRoom() *room {
 // caller knows the latest overrides, so that its limits count.
 func (r *room) begin(now time.Time, c *queue.Call) (fresh bool) {
 	wall := now.UnixMicro()
+	before := r.wall
+	r.wall = wall
 	if !r.started {
 		r.started = true
 		r.time = queue.Time(wall)
 		r.lose(c, queue.FoundNothing)
 	} else {
 		r.before = r.time
-		r.time = r.time.Add(min(max(time.Duration(wall-r.wall)*time.Microsecond, 0), queue.MaxStep))
+		r.time = r.time.Add(min(max(time.Duration(wall-before)*time.Microsecond, 0), queue.MaxStep))
 		if r.loss != nil && r.time >= r.loss.until {
 			r.loss = nil
 		}
 		if c.Generation > r.generation || c.Generation == r.generation && c.Told > r.before {
 			r.lose(c, queue.FoundBehind)
 		} else {
-			if c.Told > r.time { // by a gate that remembers another generation: nothing is earned by it
-				r.credit.At += c.Told.Millis() - r.time.Millis()
-				r.time = c.Told
+			if c.Told > r.time {
+				r.catchUp(c.Told)
 			}
 			r.hear(c)
 		}
 	}
-	r.wall = wall
 	fresh = c.Version >= r.overrides.Version
 	if fresh {
 		r.credit = r.credit.Settle(r.time, c.Settings)
@@ -127,15 +127,13 @@ func (r *room) moment() queue.Moment { return queue.Moment{Time: r.time, Generat
 func (r *room) enter(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standing {
 	v := r.visitors[a.ID]
 	switch {
-	case v == nil && a.Newcomer && !a.Again && !c.Late(r.time):
-		return r.welcome(c, a, fresh)
 	case v == nil && r.isUsed(a.ID, a.Place):
 		return queue.Standing{State: queue.Used, Rank: -1}
 	case v == nil && a.Newcomer:
 		return r.welcome(c, a, fresh)
 	case v == nil:
 		r.cameBack(c, a.Place)
-		v = r.add(a.ID, min(a.Place, r.time), waiting, a.Deadline)
+		v = r.add(a.ID, min(a.Place, r.time.Add(queue.MaxStep)), waiting, a.Deadline)
 		v.heard = true
 		s := r.inLine(c, a, v, fresh)
 		s.Restored = a.Place < r.born // else it was forgotten, not lost
@@ -159,11 +157,30 @@ func (r *room) enter(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standing
 		r.setDeadline(v, min(max(v.deadline, a.Deadline), v.since.Add(c.Settings.ClaimWithin)))
 		return queue.Standing{State: queue.Waiting, Place: v.place, Rank: -1}
 	case away:
+		r.goBack(v, a)
 		r.move(v, waiting, a.Deadline)
 		return r.inLine(c, a, v, fresh)
 	default:
+		if a.Claim {
+			r.goBack(v, a)
+		}
 		r.setDeadline(v, max(v.deadline, a.Deadline))
 		return r.inLine(c, a, v, fresh)
+	}
+}
+
+// goBack is for a visitor whose ticket has an earlier place than the room, which heard
+// of their first request so late that it moved the place.
+func (r *room) goBack(v *visitor, a *queue.Arrival) {
+	if a.Newcomer || a.Place == 0 || a.Place >= v.place {
+		return
+	}
+	if v.state == waiting {
+		r.line.Delete(v)
+	}
+	v.place = a.Place
+	if v.state == waiting {
+		r.line.Set(v)
 	}
 }
 

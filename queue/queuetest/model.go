@@ -108,9 +108,11 @@ func (l *limit) adopt(now, perHour, burst int64) {
 func (m *model) begin(wall queue.Time, c *queue.Call) (knows bool) {
 	perHour, burst := c.Settings.Rate.PerHour(), c.Settings.EffectiveBurst()
 	m.moves++
+	was := m.wall
+	m.wall = wall
 	if m.started {
 		before := m.now
-		step := wall - m.wall
+		step := wall - was
 		if step < 0 {
 			step = 0
 		}
@@ -124,11 +126,19 @@ func (m *model) begin(wall queue.Time, c *queue.Call) (knows bool) {
 		if c.Generation > m.generation || c.Generation == m.generation && c.Told > before {
 			m.lose(c, queue.FoundBehind, before)
 		} else {
-			if m.now < c.Told {
+			if gone := c.Told - m.now; gone > 0 {
 				m.skipped += int64(c.Told)/1000 - int64(m.now)/1000
 				m.now = c.Told
+				if l := &m.loss; l.until > 0 {
+					l.Born += gone
+					m.born = l.Born
+					l.until += gone
+					if l.held > 0 {
+						l.held += gone
+					}
+				}
 			}
-			m.hear(c)
+			m.hear(c, before)
 		}
 	} else {
 		m.started = true
@@ -136,7 +146,6 @@ func (m *model) begin(wall queue.Time, c *queue.Call) (knows bool) {
 		m.limit = limit{perHour: perHour, burst: burst}
 		m.lose(c, queue.FoundNothing, 0)
 	}
-	m.wall = wall
 	knows = c.Version >= m.version
 	if knows {
 		m.limit.adopt(m.earned(), perHour, burst)
@@ -152,6 +161,7 @@ type loss struct {
 	queue.Loss
 	until, since   queue.Time
 	barrier, held  queue.Time
+	before         queue.Time // the loss
 	blank          bool
 	active, called int64
 	seated         int64
@@ -159,7 +169,7 @@ type loss struct {
 
 func (m *model) lose(c *queue.Call, found queue.Found, before queue.Time) {
 	slots := m.count(called) + m.count(active)
-	l := loss{Loss: queue.Loss{Found: found, Waiting: m.count(inLine), Slots: slots}, seated: slots}
+	l := loss{Loss: queue.Loss{Found: found, Waiting: m.count(inLine), Slots: slots}, seated: slots, before: before}
 	m.calls = 0
 	start := int64(0)
 	if found == queue.FoundNothing && c.Told == 0 {
@@ -167,7 +177,7 @@ func (m *model) lose(c *queue.Call, found queue.Found, before queue.Time) {
 		m.generation = uint32(m.now / 1_000_000)
 		start = m.limit.burst * hour
 	} else {
-		m.generation = max(m.generation, c.Generation) + 1
+		m.generation = max(m.generation, c.Generation) + 1 + uint32(m.wall%1021)
 		if found == queue.FoundNothing {
 			m.now = c.Told + 2_000_000
 		} else {
@@ -198,10 +208,13 @@ func (l *loss) hold(until queue.Time) {
 }
 
 // hear takes what a gate says that remembers what was before the loss.
-func (m *model) hear(c *queue.Call) {
+func (m *model) hear(c *queue.Call, before queue.Time) {
 	l := &m.loss
 	if l.until == 0 || c.Generation == 0 || c.Generation >= m.generation {
 		return
+	}
+	if l.barrier > 0 && c.Told > before && c.Told > l.before+2_000_000 {
+		l.barrier, m.front = 0, 0
 	}
 	if l.blank {
 		m.notTheFirst()
@@ -292,6 +305,9 @@ func (m *model) free(c *queue.Call, knows bool) int64 {
 		n = m.limit.credit(m.earned()) / hour
 	}
 	if c.Settings.MaxActive > 0 {
+		if l := m.loss; l.until > 0 && !l.blank && m.now < l.Born+3_000_000 {
+			return 0
+		}
 		n = min(n, c.Settings.MaxActive-m.count(called)-m.count(active)-m.ghosts(c.Settings))
 	}
 	return max(n, 0)
@@ -362,7 +378,7 @@ func (m *model) enter(c *queue.Call, a queue.Arrival, knows bool) queue.Standing
 		out.Joined = true
 	} else {
 		m.cameBack(c, a.Place)
-		p = m.add(a.ID, min(a.Place, m.now))
+		p = m.add(a.ID, min(a.Place, m.now+2_000_000))
 		p.heard = true
 		m.lineUp(p, a.Deadline)
 		out.Restored = a.Place < m.born
@@ -386,8 +402,15 @@ func (m *model) enter(c *queue.Call, a queue.Arrival, knows bool) queue.Standing
 		out.State, out.Place = queue.Waiting, p.place
 		return out
 	case absent:
+		if !a.Newcomer && a.Place > 0 {
+			p.place = min(p.place, a.Place)
+		}
 		m.lineUp(p, a.Deadline)
 	case inLine:
+		if a.Claim && !a.Newcomer && a.Place > 0 && a.Place < p.place {
+			p.place = a.Place
+			m.joins = append(m.joins, join{m.moves, p.place, false})
+		}
 		p.deadline = max(p.deadline, a.Deadline)
 	}
 	out.State, out.Place = queue.Waiting, p.place

@@ -1,6 +1,7 @@
 package queuetest
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -171,24 +172,110 @@ func places(t *testing.T, open Open) {
 		l.counts(l.tick(), 4, 0, 0, 0)
 	})
 
-	t.Run("a ticket from the future returns no later than now", func(t *testing.T) {
+	t.Run("a ticket from the future returns no later than a moment from now", func(t *testing.T) {
 		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
 		a := l.newcomer("ann")
 		a.Newcomer = false
 		a.Place = l.now.Add(time.Hour)
 		s := l.arriveAs("ann", a)
 		l.wants(s, "waiting")
-		equal(t, "place", s.Place, l.now)
+		equal(t, "place", s.Place, l.now.Add(queue.MaxStep))
 	})
 
-	t.Run("what the store knows wins over what the ticket says", func(t *testing.T) {
+	t.Run("tickets from a moment ahead of a store that forgot it stay in order", func(t *testing.T) {
+		l := newLine(t, still(open), func(s *queue.Settings) { s.Mode = queue.ModeHold })
+		l.look()
+		var tickets []queue.Arrival
+		for i := range 3 {
+			tickets = append(tickets, queue.Arrival{ID: queue.ID(9 - i), Place: l.now.Add(time.Second) + queue.Time(i), Deadline: l.now.Add(time.Hour), Claim: true})
+		}
+		l.enter(tickets[2], tickets[0], tickets[1])
+		for i, a := range tickets {
+			s := l.enter(a)[0]
+			equal(t, fmt.Sprint("place of ticket ", i), s.Place, a.Place)
+			equal(t, fmt.Sprint("those before ticket ", i), s.Rank, int64(i))
+		}
+	})
+
+	t.Run("what the store knows wins over a later place in the ticket", func(t *testing.T) {
 		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
 		l.join("ann", "bob")
-		a := l.ticket("bob")
-		a.Place = l.now.Add(-time.Hour)
+		a := l.ticket("ann")
+		a.Place = l.given["bob"].place + 1
 		s := l.enter(a)[0]
-		equal(t, "place", s.Place, l.given["bob"].place)
-		equal(t, "rank", s.Rank, 1)
+		equal(t, "place", s.Place, l.given["ann"].place)
+		equal(t, "rank", s.Rank, 0)
+	})
+
+	t.Run("a place that was moved because the store heard of it late goes back to what the ticket says", func(t *testing.T) {
+		for _, away := range []bool{false, true} {
+			l := newLine(t, still(open), func(s *queue.Settings) { s.Mode = queue.ModeHold })
+			l.join("ann")
+			l.pass(10 * time.Second)
+			l.join("bob")
+			a := l.newcomer("late")
+			ticket := l.given["ann"].place + 1
+			a.Place, a.Deadline = ticket, l.now.Add(4*time.Second)
+			l.present = 4 * time.Second
+			l.wants(l.arriveAs("late", a), "waiting joined")
+			equal(t, "place at first", l.given["late"].place, l.now.Add(-queue.MaxLate))
+			if away {
+				l.mark("late")
+				l.pass(5 * time.Second)
+				l.counts(l.tick(), 2, 1, 0, 0)
+			}
+			a = l.ticket("late")
+			a.Place = ticket
+			s := l.enter(a)[0]
+			equal(t, "place", s.Place, ticket)
+			equal(t, "rank", s.Rank, 1)
+			l.behind("bob", 2)
+			l.counts(l.tick(), 3, 0, 0, 0)
+		}
+	})
+
+	t.Run("a first call that is carried out after its second try, or later, does nothing", func(t *testing.T) {
+		for name, row := range map[string]struct {
+			change func(*queue.Settings)
+			then   func(l *line)
+			age    time.Duration
+			says   string
+		}{
+			"waiting":                   {func(s *queue.Settings) { s.Mode = queue.ModeHold }, func(*line) {}, 5 * time.Second, "waiting"},
+			"let in on the spot":        {func(s *queue.Settings) { s.MaxActive = 1 }, func(*line) {}, 0, "admitted provisional"},
+			"let in on the spot, later": {func(s *queue.Settings) { s.MaxActive = 1 }, func(*line) {}, 5 * time.Second, "admitted provisional"},
+			"inside":                    {func(s *queue.Settings) { s.MaxActive = 1 }, func(l *line) { l.use("ann") }, 0, "admitted"},
+			"inside, later":             {func(s *queue.Settings) { s.MaxActive = 1 }, func(l *line) { l.use("ann") }, 5 * time.Second, "admitted"},
+			"absent":                    {func(s *queue.Settings) { s.Mode = queue.ModeHold }, func(l *line) { l.mark("ann"); l.pass(61 * time.Second); l.tick() }, 0, "waiting"},
+			"left":                      {nil, func(l *line) { l.leave("ann") }, 5 * time.Second, "used"},
+		} {
+			l := newLine(t, still(open), row.change)
+			l.present = time.Minute
+			first := l.newcomer("ann")
+			again := first
+			again.Again = true
+			sent := l.Call
+			l.arriveAs("ann", again)
+			row.then(l)
+			l.pass(row.age)
+			before := l.tick()
+			late, call := l.Call, l.Call
+			late.Told = sent.Told
+			l.Call = late
+			answer := l.enter(first)[0]
+			l.Call = call
+			if got := says(answer); got != row.says {
+				t.Errorf("%s: the late call is told %q, want %q", name, got, row.says)
+			}
+			s := l.tick()
+			l.pass(time.Second)
+			if got, want := s.Waiting+s.Away+s.Called+s.Active, before.Waiting+before.Away+before.Called+before.Active; got != want {
+				t.Errorf("%s: %d are known, before the late call %d", name, got, want)
+			}
+			if s := l.tick(); s.Generation != before.Generation {
+				t.Errorf("%s: the store finds a loss: %+v", name, s.Loss)
+			}
+		}
 	})
 
 	t.Run("two visitors never get one number after a retry", func(t *testing.T) {

@@ -81,13 +81,14 @@ func TestARedisThatIsStartedAnewIsNoticedAtTheFirstCall(t *testing.T) {
 	// With all that it knew: the line and the slots are kept, newcomers wait a moment.
 	r.restart(r.save())
 	s := r.tick()
-	if s.Generation != first+1 || s.Loss == nil || s.Loss.Found != queue.FoundRestarted || s.Loss.Waiting != 1 || s.Loss.Slots != 1 {
+	if s.Generation <= first || s.Loss == nil || s.Loss.Found != queue.FoundRestarted || s.Loss.Waiting != 1 || s.Loss.Slots != 1 {
 		t.Fatalf("after a restart with its data: generation %d after %d, %+v", s.Generation, first, s.Loss)
 	}
 	if s.Held <= s.Time || s.Barrier != ann.Place {
 		t.Errorf("held until %d behind %d, want the last place %d to be the barrier", s.Held, s.Barrier, ann.Place)
 	}
-	if s := r.tick(); s.Generation != first+1 || s.Loss != nil {
+	second := s.Generation
+	if s := r.tick(); s.Generation != second || s.Loss != nil {
 		t.Errorf("noticed again: generation %d, %+v", s.Generation, s.Loss)
 	}
 
@@ -99,8 +100,8 @@ func TestARedisThatIsStartedAnewIsNoticedAtTheFirstCall(t *testing.T) {
 	}
 	r.restart(old)
 	s = r.tick()
-	if s.Generation != first+2 || s.Loss == nil || s.Loss.Found != queue.FoundBehind || s.Waiting != 1 {
-		t.Fatalf("after a restart from an older copy: generation %d after %d, %d wait, %+v", s.Generation, first+1, s.Waiting, s.Loss)
+	if s.Generation <= second || s.Loss == nil || s.Loss.Found != queue.FoundBehind || s.Waiting != 1 {
+		t.Fatalf("after a restart from an older copy: generation %d after %d, %d wait, %+v", s.Generation, second, s.Waiting, s.Loss)
 	}
 	if got := r.enter(queue.Arrival{ID: 3, Place: bob.Place, Claim: true}); !got.Restored || got.Place != bob.Place || got.Rank != 1 {
 		t.Errorf("bob comes back: %+v, his place was %d", got, bob.Place)
@@ -108,9 +109,10 @@ func TestARedisThatIsStartedAnewIsNoticedAtTheFirstCall(t *testing.T) {
 	r.tick()
 
 	// Empty.
+	third := s.Generation
 	r.restart(nil)
 	s = r.tick()
-	if s.Generation != first+3 || s.Loss == nil || s.Loss.Found != queue.FoundNothing || s.Held.Sub(s.Time) != r.call.Hold {
+	if s.Generation <= third || s.Loss == nil || s.Loss.Found != queue.FoundNothing || s.Held.Sub(s.Time) != r.call.Hold {
 		t.Fatalf("after a restart without its data: generation %d, held until %d, %+v", s.Generation, s.Held, s.Loss)
 	}
 	if got := r.enter(queue.Arrival{ID: 4, Place: r.call.Told, Newcomer: true, Join: true, Claim: true}); got.State != queue.Waiting {

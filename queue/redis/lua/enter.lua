@@ -184,6 +184,11 @@ end
 
 -- wait marks somebody present who is in line, and answers.
 local function wait(id, place)
+  if CLAIM and not NEWCOMER and PLACE > 0 and PLACE < place then -- the room heard of the first request late, and moved the place
+    place = PLACE
+    settle()
+    call('ZADD', waiting, PLACE_TEXT, id)
+  end
   if mode == OPEN and fresh and CLAIM then
     settle()
     call('ZREM', waiting, id)
@@ -255,7 +260,7 @@ local function known(id, place)
     return true
   end
   if call('ZREM', away, id) == 1 then
-    queue_up(id, min(place, now), 0)
+    queue_up(id, min(place, now + MAX_STEP), 0)
     return true
   end
   return false
@@ -268,11 +273,14 @@ local function one(from, id, kept)
   PLACE = tonumber(PLACE_TEXT)
   local flags = byte(items, from + 32)
   NEWCOMER, AGAIN, JOIN, CLAIM = flags % 2 >= 1, late or flags % 4 >= 2, flags % 8 >= 4, flags >= 8
+  -- A second try may overtake the first.
+  if NEWCOMER and AGAIN then retried = now end
+  AGAIN = AGAIN or now < retried + LATE_CALL
   if NEWCOMER and not AGAIN then
     welcome(id, PLACE)
     return
   end
-  if NEWCOMER and late then TILL = '\0' .. sub(TILL, 2) end -- of who is known, more was heard
+  if NEWCOMER then TILL = '\0' .. sub(TILL, 2) end -- of who is known, more was heard
   if kept then
     wait(id, tonumber(kept))
   elseif not known(id, PLACE) then
@@ -283,7 +291,7 @@ local function one(from, id, kept)
       welcome(id, PLACE)
     else
       came_back(PLACE)
-      queue_up(id, min(PLACE, now), PLACE < born() and RESTORED or 0)
+      queue_up(id, min(PLACE, now + MAX_STEP), PLACE < born() and RESTORED or 0)
     end
   end
 end

@@ -4,7 +4,7 @@
 -- handed to commands as numbers: `..` and tostring() would cut them to 14 digits.
 --
 -- KEYS[1]   meta      HASH    time, wall, generation; units, at, perhour, burst; last, front, calls; ladder_at;
---                             run (of the server), keys (how many), young and what is known of a loss, see lose
+--                             run (of the server), keys (how many), retried, young and what is known of a loss, see lose
 -- KEYS[2]   waiting   ZSET    id -> place: the line, present visitors only
 -- KEYS[3]   present   HASH    id -> until when a visitor counts as present, 8 bytes, the first of them UNHEARD
 --                             of who was not heard of since they came: of those waiting, all of them
@@ -76,7 +76,7 @@ local function count_keys()
 end
 
 local m = call('HMGET', meta, 'time', 'wall', 'generation', 'units', 'at', 'perhour', 'burst', 'last', 'front', 'calls',
-  'run', 'keys', 'young')
+  'run', 'keys', 'young', 'retried')
 local known_version = tonumber(call('HGET', overrides, 'version') or 0)
 local fresh = version >= known_version
 local now, units, at, perhour, burst
@@ -86,6 +86,8 @@ local known_last, known_front, known_calls = tonumber(m[8]), tonumber(m[9]), ton
 local last, front, calls = known_last or 0, known_front or 0, known_calls or 0
 local generation = known_generation
 local before = tonumber(m[1])
+local known_retried = tonumber(m[14]) or 0
+local retried = known_retried -- when a second try of a newcomer was last carried out
 if before then
   now = before + min(max(wall - tonumber(m[2]), 0), MAX_STEP)
   units, at, perhour, burst = known_units, known_at, known_perhour, known_burst
@@ -99,7 +101,7 @@ end
 -- fit together is dropped, and comes back with tickets and passes.
 --
 -- young is until when a loss matters, and y what is known of it; see queue.Loss.
-local YOUNG = {'born', 'since', 'barrier', 'held', 'blank', 'ghost_active', 'ghost_called', 'seated', 'found', 'kept_line', 'kept_slots'}
+local YOUNG = {'born', 'since', 'barrier', 'held', 'blank', 'ghost_active', 'ghost_called', 'seated', 'found', 'kept_line', 'kept_slots', 'before'}
 local young, known_young = tonumber(m[13]) or 0, tonumber(m[13])
 local is_young = now < young
 local y, known_y = nil, {}
@@ -142,7 +144,7 @@ local function lose(found, line_whole, slots_whole)
   if not line_whole then forget_line() end
   if not slots_whole then call('UNLINK', called, active, since) end
   call('UNLINK', ladder)
-  y = {blank = 0, since = 0, held = 0, found = found, barrier = 0, ghost_active = 0, ghost_called = 0}
+  y = {blank = 0, since = 0, held = 0, found = found, barrier = 0, before = before or 0, ghost_active = 0, ghost_called = 0}
   y.kept_line, y.kept_slots, y.seated = kept_line, kept_slots, kept_slots
   calls = 0
   units = 0
@@ -152,7 +154,7 @@ local function lose(found, line_whole, slots_whole)
     generation = floor(now / 1000000)
     units = burst * VISITOR
   else
-    generation = max(known_generation or 0, said) + 1
+    generation = max(known_generation or 0, said) + 1 + wall % 1021 -- queue.NextGeneration
     if line_whole and told - before <= MAX_STEP then y.barrier = last end
     if before then now = max(now, told) else now = told + MAX_STEP end
     y.ghost_active, y.ghost_called = tonumber(ARGV[18]), tonumber(ARGV[17])
@@ -188,11 +190,20 @@ do
   if found > 0 then
     lose(found, line_whole, slots_whole)
   else
-    if told > now then -- of a gate that remembers another generation; nothing is earned by it
+    if told > now then
+      -- By a gate that remembers another generation. Nothing is earned by it, and nobody
+      -- has had the time to come back.
       at = at + floor(told / 1000) - floor(now / 1000)
+      if read_loss() then
+        y.born, young = y.born + told - now, young + told - now
+        if y.held > 0 then y.held = y.held + told - now end
+      end
       now = told
     end
     if said > 0 and said < generation and read_loss() then
+      if y.barrier > 0 and told > before and told - y.before > MAX_STEP then
+        y.barrier, front = 0, 0 -- more was lost than the first gate knew of
+      end
       if y.blank == 1 then
         remember()
         hold_back(max(hold, LEAST_HOLD))
@@ -263,9 +274,11 @@ if fresh then
   units = min(units, burst * VISITOR)
 end
 
--- callable: queue.Credit.Callable.
+-- callable: queue.Credit.Callable. How many are inside is only known after a loss when
+-- every gate was heard.
 local function callable(slots)
   if mode ~= AUTO or not fresh then return 0 end
+  if max_active > 0 and read_loss() and y.blank == 0 and now < y.born + LEAST_HOLD then return 0 end
   local n = math.huge
   if perhour > 0 then n = floor(units / VISITOR) end
   if max_active > 0 then n = min(n, max_active - slots - ghosts()) end
@@ -296,6 +309,7 @@ local function save()
   keep('run', run, m[11])
   keep('keys', count_keys(), tonumber(m[12]))
   keep('young', young, known_young)
+  keep('retried', retried, known_retried)
   if y then
     for i = 1, #YOUNG do keep(YOUNG[i], y[YOUNG[i]], known_y[YOUNG[i]]) end
   end
