@@ -25,7 +25,12 @@ func (l *Line) Held() int {
 // What follows drives a Line without its goroutines, one step at a time.
 
 // Tick and Report do what a Line does by itself as time passes.
-func (l *Line) Tick() { _, _ = l.tick() }
+func (l *Line) Tick() {
+	began := l.now().Sub(l.begun)
+	if _, err := l.tick(); err != nil {
+		l.contact.note(began)
+	}
+}
 
 // Report sends marks and the use of passes.
 func (l *Line) Report() { l.report() }
@@ -84,6 +89,11 @@ func (l *Line) Clone(store Store, now func() time.Time) *Line {
 	c.horizon.Store(l.horizon.Load())
 	c.welcomed.Store(l.welcomed.Load())
 	c.held.init()
+	c.joining.init()
+	c.joining.items = slices.Clone(l.joining.items)
+	c.joining.given, c.joining.told = l.joining.given, l.joining.told
+	c.contact.init()
+	c.contact.at.Store(l.contact.at.Load())
 	return c
 }
 
@@ -130,6 +140,7 @@ func (l *Line) Note(instant, place func(Time), machine func(time.Time), number f
 	machine(l.begun)
 	place(Time(l.begun.UnixMicro()))
 	machine(l.begun.Add(time.Duration(l.horizon.Load())))
+	machine(l.begun.Add(time.Duration(l.contact.at.Load())))
 	number(l.welcomed.Load())
 	flag(l.down.Load())
 	for _, a := range l.marks.items {
@@ -150,6 +161,7 @@ func (l *Line) Note(instant, place func(Time), machine func(time.Time), number f
 		flag(e.wanted)
 		flag(e.admitted)
 		flag(e.untold)
+		machine(e.used)
 		instant(e.asked)
 		instant(e.confirmed)
 	}

@@ -351,6 +351,7 @@ func (w *world) take(m move) {
 		w.deliver()
 	case resume:
 		w.gates[m.gate].paused = false
+		w.gates[m.gate].line.Tick() // was due long ago
 	case heal:
 		w.gates[m.gate].cut = false
 	case save:

@@ -274,7 +274,7 @@ local function one(from, id, kept)
   local flags = byte(items, from + 32)
   NEWCOMER, AGAIN, JOIN, CLAIM = flags % 2 >= 1, late or flags % 4 >= 2, flags % 8 >= 4, flags >= 8
   -- A second try may overtake the first.
-  if NEWCOMER and AGAIN then retried = now end
+  if NEWCOMER and flags % 4 >= 2 then retried = now end
   AGAIN = AGAIN or now < retried + LATE_CALL
   if NEWCOMER and not AGAIN then
     welcome(id, PLACE)
