@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/sluicegate/sluice/cmd/sluice/shop"
+	"github.com/sluicegate/sluice/gate/cert/certtest"
 	"github.com/sluicegate/sluice/gate/config"
 	"github.com/sluicegate/sluice/queue/queuetest/proc"
 )
@@ -69,17 +70,30 @@ func (l *browserLog) String() string {
 
 func openBrowserSale(t *testing.T) *browserSale {
 	t.Helper()
-	return newBrowserSale(t, false)
+	return newBrowserSale(t, plainHTTP)
+}
+
+// openBrowserSaleByTLS is a gate that speaks https itself.
+func openBrowserSaleByTLS(t *testing.T) *browserSale {
+	t.Helper()
+	return newBrowserSale(t, gatesTLS)
 }
 
 // openSecureBrowserSale stands behind something that speaks https to visitors, and
 // has a bank on another site.
 func openSecureBrowserSale(t *testing.T) *browserSale {
 	t.Helper()
-	return newBrowserSale(t, true)
+	return newBrowserSale(t, proxysTLS)
 }
 
-func newBrowserSale(t *testing.T, secure bool) *browserSale {
+// How visitors reach a sale.
+const (
+	plainHTTP = iota
+	gatesTLS  // the gate has the certificate
+	proxysTLS // something in front has it
+)
+
+func newBrowserSale(t *testing.T, by int) *browserSale {
 	t.Helper()
 	visitors, operators := proc.FreePort(t), proc.FreePort(t)
 	s := &browserSale{
@@ -88,7 +102,15 @@ func newBrowserSale(t *testing.T, secure bool) *browserSale {
 		direct:   fmt.Sprintf("http://127.0.0.1:%d", visitors),
 		operator: fmt.Sprintf("http://127.0.0.1:%d", operators),
 	}
-	if secure {
+	plain := fmt.Sprintf(`"127.0.0.1:%d"`, visitors)
+	listen := "listen: " + plain
+	switch by {
+	case gatesTLS:
+		port, pair := proc.FreePort(t), certtest.NewCA(t).Write(t.TempDir(), "shop", tomorrow(), "shop.test")
+		s.url = fmt.Sprintf("https://shop.test:%d", port)
+		listen = fmt.Sprintf(`listen: [%s, {address: "127.0.0.1:%d", tls: true}]
+tls: {certificates: [{cert_file: %q, key_file: %q}]}`, plain, port, pair.Cert, pair.Key)
+	case proxysTLS:
 		s.openTLS()
 	}
 	c := shop.Config{}
@@ -99,7 +121,7 @@ func newBrowserSale(t *testing.T, secure bool) *browserSale {
 	origin := httptest.NewServer(http.HandlerFunc(s.serveShop))
 	t.Cleanup(origin.Close)
 	s.config = fmt.Sprintf(`
-listen: "127.0.0.1:%d"
+%s
 admin: {listen: "127.0.0.1:%d"}
 store: memory
 secret: %q
@@ -118,7 +140,7 @@ rooms:
     keep_place: 5m
     poll: {min: 500ms, max: 1s}
     message: "One lamp each, please."
-`, visitors, operators, browserSecret, strings.Join(s.friends, ", "), origin.URL)
+`, listen, operators, browserSecret, strings.Join(s.friends, ", "), origin.URL)
 	s.start()
 	t.Cleanup(func() {
 		s.stop()

@@ -26,6 +26,7 @@ func TestInABrowser(t *testing.T) {
 		test func(*testing.T, *browserProgram)
 	}{
 		{"a visitor waits, moves up, is let in without touching anything, and orders", browserWaitsAndOrders},
+		{"a visitor by https waits, moves up, is let in and orders, with Secure cookies", browserByTLS},
 		{"a visitor without JavaScript waits, moves up, is let in and orders", browserWithoutScript},
 		{"a visitor with two tabs has one place and one slot", browserTwoTabs},
 		{"a visitor who looks at something else is let in meanwhile", browserHiddenTab},

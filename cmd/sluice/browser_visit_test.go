@@ -65,6 +65,35 @@ func browserWaitsAndOrders(t *testing.T, b *browserProgram) {
 	}
 }
 
+func browserByTLS(t *testing.T, b *browserProgram) {
+	s := openBrowserSaleByTLS(t)
+	s.line(9)
+	v := b.visitor(t)
+	v.open(s.url + "/drop")
+	v.says("position", "10")
+	v.notes()
+	if got := v.js("location.protocol + isSecureContext"); got != "https:true" {
+		t.Errorf("the page was loaded by %s", got)
+	}
+	ticket, cookie := v.holds(s.url)
+	if ticket.Kind != token.Ticket || !cookie.HTTPOnly || !cookie.Secure || cookie.SameSite != network.CookieSameSiteNone {
+		t.Errorf("the visitor holds %+v in %+v", ticket, cookie)
+	}
+	s.operate(`{"mode":"auto"}`)
+	v.sees("The drop")
+	if got := v.js("location.href"); got != s.url+"/drop" {
+		t.Errorf("the visitor is at %s", got)
+	}
+	if steps := slices.Compact(v.noted()); len(steps) < 2 || steps[0] != "10" {
+		t.Errorf("the visitor saw no more than the positions %v", steps)
+	}
+	pass, cookie := v.holds(s.url)
+	if pass.Kind != token.Pass || pass.ID != ticket.ID || !cookie.HTTPOnly || !cookie.Secure || cookie.SameSite != network.CookieSameSiteNone {
+		t.Errorf("the visitor holds %+v in %+v, want the pass of %+v", pass, cookie, ticket)
+	}
+	v.order("Ada Abara")
+}
+
 // order buys a lamp, from the page of the drop.
 func (v *browserTab) order(name string) {
 	v.t.Helper()
