@@ -273,6 +273,24 @@ func losses(t *testing.T, open Open) {
 			}
 		}
 	})
+
+	t.Run("where all keys of the line are gone it is not taken for empty", func(t *testing.T) {
+		l := newLine(t, still(open), slow)
+		l.Active, l.Hold = 0, 10*time.Second
+		names := l.crowd(3)
+		for _, key := range []string{"waiting", "present", "agenda*", "soon"} {
+			l.Drop(l.Room, key)
+		}
+		equal(t, "barrier", l.tick().Barrier, 0)
+		l.pass(9 * time.Second)
+		l.polls(names[2], "waiting restored")
+		equal(t, "calls", l.tick().NewCalls, 0)
+		l.polls(names[0], "waiting restored")
+		l.pass(time.Second)
+		equal(t, "calls", l.tick().NewCalls, 1)
+		l.polls(names[2], "waiting")
+		l.polls(names[0], "admitted claimed")
+	})
 }
 
 // later wants a generation to have begun.

@@ -180,8 +180,9 @@ do
   else
     if tonumber(m[12]) ~= count_keys() then
       found = PARTS
-      -- Where nobody looks whether they are present, visitors would stand for ever.
-      if line_whole and slots_whole and call('ZCARD', waiting) > 0 and call('EXISTS', agenda, soon) < 2 then line_whole = false end
+      -- A line of which all is gone looks as one that is empty does. And where nobody
+      -- looks whether they are present, visitors would stand for ever.
+      if line_whole and (call('ZCARD', waiting) == 0 or slots_whole and call('EXISTS', agenda, soon) < 2) then line_whole = false end
     end
     if not line_whole or not slots_whole then found = PARTS end
     if found == 0 and (said > generation or said == generation and told > before) then found = BEHIND end
