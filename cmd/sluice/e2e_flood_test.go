@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +17,10 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/sluicegate/sluice/queue/queuetest/proc"
 )
 
 // A gate with so few files that some hosts can use them up.
@@ -59,14 +62,16 @@ func TestFlood(t *testing.T) {
 		_, _ = io.WriteString(w, "hello")
 	}))
 	defer shop.Close()
+	store := proc.Redis(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "sluice.yaml")
 	conf := fmt.Sprintf(`
 secret: %q
+store: redis://%s/0
 shutdown: {delay: 0s, timeout: 1s}
 origin: {url: %q, max_conns: 64}
 rooms: [{name: drop, match: [{path: /drop}], rate: 1/s, burst: 1, session: 1h}]
-`, secret, shop.URL)
+`, secret, store, shop.URL)
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -115,6 +120,25 @@ rooms: [{name: drop, match: [{path: /drop}], rate: 1/s, burst: 1, session: 1h}]
 	if n := countFiles(t, g); n > floodFiles-100 {
 		t.Errorf("%d files of %d are open: nothing is left for the store", n, floodFiles)
 	}
+	// However full the house, there are files for new connections to store and shop.
+	redis := goredis.NewClient(&goredis.Options{Addr: store})
+	defer redis.Close()
+	if n, err := redis.ClientKillByFilter(t.Context(), "TYPE", "normal", "SKIPME", "yes").Result(); err != nil || n == 0 {
+		t.Errorf("%d connections to the store were cut: %v", n, err)
+	}
+	shop.CloseClientConnections()
+	cut := float64(time.Now().UnixMilli()) / 1000
+	await(t, "the store is heard again", func() error {
+		if heard := gauge(t, g, `sluice_last_tick_timestamp_seconds{room="drop"}`); heard <= cut {
+			return fmt.Errorf("last heard %v s before its connections were cut", cut-heard)
+		}
+		return nil
+	})
+	for range 10 {
+		if page, err := ann.open(t.Context(), "/drop"); err != nil || page.status != http.StatusOK {
+			t.Errorf("who was let in is told, when the shop has cut its connections: %+v, %v", page, err)
+		}
+	}
 	peak := peakMemory(t, g)
 	t.Logf("the gate grew to %d MiB; %d connections were opened", peak>>20, f.opened.Load())
 	if peak > 160<<20 && !underRace() {
@@ -150,98 +174,6 @@ func under(t *testing.T, limit string) string {
 		t.Fatal(err)
 	}
 	return program
-}
-
-// A crowd that needs three times the memory that a gate has: everybody who waits is
-// answered and keeps the place, who is inside shops on, and the gate stays small.
-func TestACrowdThatMemoryIsTooLittleFor(t *testing.T) {
-	t.Parallel()
-	const (
-		memory  = 72 << 20
-		bears   = 469 // three quarters of it less 32 MiB, 48 KiB each
-		persons = 1500
-	)
-	shop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "hello") }))
-	defer shop.Close()
-	file := filepath.Join(t.TempDir(), "sluice.yaml")
-	conf := fmt.Sprintf(`
-secret: %q
-shutdown: {delay: 0s, timeout: 1s}
-origin: {url: %q, max_conns: 64}
-rooms: [{name: drop, match: [{path: /drop}], rate: 1/h, burst: 1, session: 1h}]
-`, secret, shop.URL)
-	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	g := startGate(t, under(t, fmt.Sprintf("export GOMEMLIMIT=%d", memory)), file)
-	if n := gauge(t, g, "sluice_connections_limit"); n != bears {
-		t.Errorf("%v connections are let in, memory bears %d", n, bears)
-	}
-	if said := fmt.Sprintf(`"msg":"memory","limit":%d,"enough_for":%d,"hint":`, memory, bears); !strings.Contains(g.printed(), said) {
-		t.Errorf("the gate does not tell that its memory is little:\n%s", g.printed())
-	}
-	ann := &browser{http: &http.Client{Transport: newTransport(t), Timeout: time.Minute}, gates: []string{g.visitors}, room: "drop"}
-	if page, err := ann.open(t.Context(), "/drop"); err != nil || page.status != http.StatusOK {
-		t.Fatalf("nobody is let in: %+v, %v", page, err)
-	}
-	var crowd sync.WaitGroup
-	for i := range persons {
-		// Each keeps a connection, as a browser would.
-		b := &browser{http: &http.Client{Transport: &http.Transport{}, Timeout: time.Minute}, gates: []string{g.visitors}, room: "drop"}
-		crowd.Go(func() {
-			defer b.http.CloseIdleConnections()
-			time.Sleep(time.Duration(i) * time.Millisecond)
-			if err := waits(t.Context(), b, 5); err != nil {
-				t.Errorf("visitor %d: %v", i, err)
-			}
-		})
-	}
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		crowd.Wait()
-	}()
-	for shopping := true; shopping; {
-		select {
-		case <-over:
-			shopping = false
-		case <-time.After(50 * time.Millisecond): // she is a person
-		}
-		if page, err := ann.open(t.Context(), "/drop"); err != nil || page.status != http.StatusOK {
-			t.Errorf("who is inside is told %+v, %v", page, err)
-		}
-	}
-	peak := peakMemory(t, g)
-	t.Logf("the gate grew to %d MiB", peak>>20)
-	if peak > 2*memory && !underRace() {
-		t.Error("that is too much")
-	}
-}
-
-// waits joins, and polls so many times. A connection that made room for another is opened
-// again, and who finds no room comes later.
-func waits(ctx context.Context, b *browser, polls int) error {
-	place := int64(0)
-	for deadline := time.Now().Add(2 * time.Minute); polls > 0; {
-		r, err := b.open(ctx, "/drop")
-		switch {
-		case err != nil && time.Now().After(deadline):
-			return err
-		case err != nil, r.status == http.StatusServiceUnavailable && place == 0 && time.Now().Before(deadline):
-			time.Sleep(500 * time.Millisecond)
-			continue
-		case r.status != http.StatusTooManyRequests:
-			return fmt.Errorf("%d: %s", r.status, r.body)
-		}
-		if now := int64(b.token().Place); place == 0 {
-			place = now
-		} else if now != place {
-			return fmt.Errorf("the place was %d and is %d", place, now)
-		}
-		polls--
-		time.Sleep(200 * time.Millisecond)
-	}
-	return nil
 }
 
 // flood opens connections and opens them again when they are closed.

@@ -8,7 +8,7 @@ import (
 	"github.com/sluicegate/sluice/queue/queuetest/proc"
 )
 
-// Programs that join and never come back, twenty times as many as the people in line:
+// Programs that join and never come back, ten times as many as the people in line:
 // these notice nothing, and nothing of the programs stays in Redis.
 func TestAFlood(t *testing.T) {
 	if testing.Short() {
@@ -17,8 +17,8 @@ func TestAFlood(t *testing.T) {
 	t.Parallel()
 	proc.Need(t, "redis-server")
 	o := options{
-		script: "../scripts/flood-small.yaml", people: 300, bots: 24_000, length: 15 * time.Second, every: 5 * time.Second,
-		gates: 2, workers: 1, rate: "15/s", burst: 15, maxWaiting: "2000", poll: "{min: 500ms, max: 1s}",
+		script: "../scripts/flood-small.yaml", people: 300, bots: 24_000, length: 8 * time.Second, every: 5 * time.Second,
+		gates: 2, workers: 1, rate: "20/s", burst: 20, maxWaiting: "2000", poll: "{min: 500ms, max: 1s}",
 	}
 	var out bytes.Buffer
 	if !o.run(t, &out) {
