@@ -137,6 +137,27 @@ func losses(t *testing.T, open Open) {
 		l.counts(l.tick(), 0, 0, 1, 2) // cat did not come back
 	})
 
+	t.Run("of those who were inside the gate that saw most is believed, as long as the line is held", func(t *testing.T) {
+		l := newLine(t, wiping(open), func(s *queue.Settings) { s.MaxActive = 3 })
+		l.inside("ann", "bob", "cat")
+		l.join("dee", "eve")
+		other := l.gate()
+		other.look()
+		l.Active = 1 // it saw fewer
+		l.Wipe(l.Room)
+		l.polls("dee", "waiting restored")
+		l.polls("eve", "waiting restored")
+		other.now, other.Active, other.Called = l.now, 2, 1
+		other.counts(other.tick(), 2, 0, 0, 0)
+		l.pass(queue.LeastHold)
+		l.counts(l.tick(), 2, 0, 0, 0) // all three slots may be taken
+		late := l.gate()
+		late.now, late.Told, late.Generation, late.Active = l.now, 5, 1, 100
+		late.counts(late.tick(), 2, 0, 0, 0)
+		l.pass(l.set.ClaimWithin - queue.LeastHold)
+		l.counts(l.tick(), 1, 0, 1, 0) // who was called would have come
+	})
+
 	t.Run("a ticket that a gate tells of again gives no second session", func(t *testing.T) {
 		l := newLine(t, wiping(open), nil)
 		l.inside("ann", "bob")
