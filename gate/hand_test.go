@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sluicegate/sluice/gate/config"
@@ -81,6 +82,60 @@ func TestBrowsersKeepThePassThroughAnOutage(t *testing.T) {
 	if value, rest, _ := strings.Cut(again, ";"); value != pass || !strings.Contains(rest, "Max-Age=6") {
 		t.Errorf("while the store is away the browser is given %q, want the same pass for six more seconds", again)
 	}
+}
+
+func (s *silent) Renew(ctx context.Context, c *queue.Call, in []queue.Visit, out []queue.Renewal) ([]queue.Renewal, queue.Moment, error) {
+	if s.is.Load() {
+		return out, queue.Moment{}, fmt.Errorf("%w: silent", queue.ErrUnavailable)
+	}
+	return s.Store.Renew(ctx, c, in, out)
+}
+
+// TestWhoIsBusyAtAGateThatIsCutOffKeepsThePass: for the other gates the session is long
+// over, and so is the pass once its gate learns how late it is.
+func TestWhoIsBusyAtAGateThatIsCutOffKeepsThePass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := config.Load(config.Source{File: "test", Data: []byte(testConfig)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Rooms[0].Settings.Session = 30 * time.Second
+		lines := memory.New(memory.Options{})
+		link := &silent{Store: lines}
+		var gates []testGate
+		for _, store := range []queue.Store{link, lines} { // the other keeps room time going
+			gate, err := New(c, Options{Store: store})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			done := make(chan struct{})
+			go func() { defer close(done); _ = gate.Run(ctx) }()
+			defer func() { cancel(); <-done; _ = gate.Close(t.Context()) }()
+			gates = append(gates, testGate{gate})
+		}
+		g := gates[0]
+		time.Sleep(time.Second)
+		pass := g.join(t)
+		use := func(when string) {
+			t.Helper()
+			for range 30 {
+				time.Sleep(3 * time.Second)
+				r := g.do(t, "GET /.sluice/rooms/drop HTTP/1.1\r\nHost: shop.example\r\nCookie: sluice-drop="+pass+"\r\n\r\n")
+				if !strings.Contains(string(r.Body()), `"admitted"`) {
+					t.Fatalf("%s: %s", when, r.Body())
+				}
+				if _, given, ok := strings.Cut(string(r.Header.Peek("Set-Cookie")), "sluice-drop="); ok {
+					pass, _, _ = strings.Cut(given, ";")
+				}
+			}
+		}
+		use("before")
+		link.is.Store(true)
+		use("while the gate is cut off")
+		link.is.Store(false)
+		use("afterwards")
+	})
 }
 
 // TestAPassIsFoundAmongAnyNumberOfCookieLines: HTTP/2 splits cookies, and not every
