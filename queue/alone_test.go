@@ -319,3 +319,31 @@ func TestWhoWaitsAtAGateThatWasCutOffIsPresentAsSoonAsItIsBack(t *testing.T) {
 		}
 	})
 }
+
+// As in a rolling restart: some gates have the new file and others the old one.
+func TestGatesWithDifferentFilesCallNoMoreThanTheHigherLimits(t *testing.T) {
+	at(t, 0, perSecond(4), func(t *testing.T, s *site) {
+		for _, limits := range []struct{ rate, burst, active int64 }{{4, 3, 20}, {2, 6, 12}} {
+			s.openWith(func(c *queue.LineConfig) {
+				c.Settings.Rate, c.Settings.Burst = queue.Rate{N: limits.rate, Per: queue.PerSecond}, limits.burst
+				c.Settings.MaxActive, c.Settings.Session = limits.active, 10*time.Second
+			})
+		}
+		time.Sleep(time.Second)
+		c := s.crowd()
+		for i := range 150 {
+			time.Sleep(5 * time.Millisecond)
+			c.visitor(i, 0)
+		}
+		c.wait()
+		if n := len(c.let); n != 150 {
+			t.Errorf("%d of 150 visitors were let in", n)
+		}
+		highest := s.set
+		highest.Burst = 6
+		c.judgeRate(c.let, highest)
+		if most := s.store.most.Load(); most > 20 {
+			t.Errorf("%d were called and active at once, and 20 may be", most)
+		}
+	})
+}
