@@ -188,7 +188,7 @@ func (l *Line) see(s Snapshot, sent time.Time, joined int64) (again bool) {
 func (l *Line) tellMemory(full bool) {
 	if full {
 		l.log.Error("the store has no memory left: newcomers are told that the room is full; whoever waits or is inside goes on",
-			"hint", "raise maxmemory, or free some: about 300 bytes a visitor who waits")
+			"hint", "raise maxmemory, or lower max_waiting: a visitor who waits takes up to 400 bytes")
 		return
 	}
 	l.log.Info("the store has memory again: newcomers get places")

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sluicegate/sluice/queue"
 	"github.com/sluicegate/sluice/queue/queuetest/proc"
 	"github.com/sluicegate/sluice/queue/redis"
 )
@@ -100,11 +101,17 @@ func TestEveryServerIsLookedAtThatMayTakeOver(t *testing.T) {
 	})
 	t.Run("a cluster", func(t *testing.T) {
 		t.Parallel()
-		ring := proc.Cluster(t, 3, false, "--appendonly", "yes")
+		ring := proc.Cluster(t, 3, false, append([]string{"--appendonly", "yes"}, append(allowed(), "+cluster|slots")...)...)
+		address := strings.Replace(ring.Address(), "://", "://gate:secret@", 1)
 		if err := ring.Masters[2].Client().ConfigSet(t.Context(), "appendonly", "no").Err(); err != nil {
 			t.Fatal(err)
 		}
-		risks, _ := risksOf(t, ring.Address())
+		store, err := redis.Open(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		newRoom(t, store, nil).tick()
+		risks, _ := risksOf(t, address)
 		if len(risks) != 1 || !slices.Equal(risks[0].Servers, []string{ring.Masters[2].Addr}) || !strings.Contains(risks[0].Risk, "nothing on disk") {
 			t.Errorf("the risks are %+v, want one of %s", risks, ring.Masters[2].Addr)
 		}
@@ -119,4 +126,42 @@ func TestEveryServerIsLookedAtThatMayTakeOver(t *testing.T) {
 			t.Errorf("the risks are %v, %v", risks, err)
 		}
 	})
+}
+
+// allowed is a user as docs/operating.md has it; in a cluster they need more.
+func allowed() []string {
+	return []string{"--user", "gate", "on", ">secret", "~sluice:*", "+@read", "+@write", "+@scripting", "+@connection", "+info", "+time", "+config|get"}
+}
+
+func TestWhatAUserOfRedisHasToBeAllowed(t *testing.T) {
+	t.Parallel()
+	addr := proc.RedisWith(t, append([]string{"--appendonly", "yes"}, allowed()...)...)
+	address := "redis://gate:secret@" + addr + "/0"
+	if risks, _ := risksOf(t, address); len(risks) > 0 {
+		t.Errorf("the risks are %+v", risks)
+	}
+	store, err := redis.Open(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRoom(t, store, nil)
+	r.call.Version = 1
+	if err := r.Override(t.Context(), "drop", queue.Overrides{Version: 1}); err != nil {
+		t.Error(err)
+	}
+	if o, err := r.Overrides(t.Context(), "drop"); err != nil || o.Version != 1 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	r.tick()
+	in := r.join(1)
+	if in.State != queue.Admitted {
+		t.Errorf("%+v", in)
+	}
+	visit := queue.Visit{ID: 1, Place: in.Place, Called: in.Called, Until: in.Until, At: r.call.Told}
+	if out, _, err := r.Renew(t.Context(), &r.call, []queue.Visit{visit}, nil); err != nil || !out[0].Claimed {
+		t.Errorf("%+v, %v", out, err)
+	}
+	if _, _, err := r.Leave(t.Context(), &r.call, []queue.Departure{{ID: 1, Place: in.Place}}, nil); err != nil {
+		t.Error(err)
+	}
 }
