@@ -209,7 +209,7 @@ func TestWhileASlotMovesNothingIsDoneByHalf(t *testing.T) {
 	if s.Waiting != before.Waiting || s.Away != before.Away || s.Called != before.Called || s.Active != before.Active {
 		t.Errorf("after the move: %+v, before: %+v", s, before)
 	}
-	if s.Loss == nil || s.Loss.Found != queue.FoundRestarted || s.Barrier == 0 || s.Generation != before.Generation+1 {
+	if s.Loss == nil || s.Loss.Found != queue.FoundRestarted || s.Barrier == 0 || s.Generation <= before.Generation {
 		t.Errorf("the other server is taken for a loss of more than nothing: %+v, %+v", s, s.Loss)
 	}
 	if got := m.poll(5, stay.Place); got.State != queue.Waiting || got.Place != stay.Place || got.Restored {
@@ -218,8 +218,8 @@ func TestWhileASlotMovesNothingIsDoneByHalf(t *testing.T) {
 	if r, err := renew(); err != nil || r[0].Gone || r[0].Restored || r[0].Overshoot {
 		t.Errorf("who is inside is told %+v, %v", r, err)
 	}
-	if s := m.tick(); s.Loss != nil || s.Generation != before.Generation+1 {
-		t.Errorf("noticed again: %+v", s.Loss)
+	if again := m.tick(); again.Loss != nil || again.Generation != s.Generation {
+		t.Errorf("noticed again: %+v", again.Loss)
 	}
 }
 

@@ -192,10 +192,13 @@ func (s *sale) judge() (pause time.Duration) {
 	if s.most.Load() > s.set.MaxActive {
 		s.Errorf("%d were inside at once, at most %d may be", s.most.Load(), s.set.MaxActive)
 	}
-	// Of two who come at once, at two gates, either may reach the store first.
+	// Of two who come at once, at two gates, either may reach the store first; and what
+	// gates take for room time differs by what an answer was under way, which is much
+	// on a busy machine.
+	const atOnce = 250 * time.Millisecond
 	for _, first := range in {
 		for _, later := range in {
-			if first.joined.Before(later.sent) && (later.let.Called < first.let.Called || later.place <= first.place) {
+			if later.sent.Sub(first.joined) > atOnce && (later.let.Called < first.let.Called || later.place <= first.place) {
 				s.Errorf("%d was called at %d, and %d, who came later, at %d", first.place, first.let.Called, later.place, later.let.Called)
 			}
 		}
