@@ -114,6 +114,10 @@ var allowances = []allowance{
 		why: "what was sent of an answer cannot be taken back",
 	},
 	{
+		kinds: "gate-power", what: judge.Overtook, until: 20 * time.Second,
+		why: "where nothing is remembered the first newcomer is let in; with the first older ticket the line is held",
+	},
+	{
 		kinds: "limit-open", what: judge.Overtook, until: 2 * time.Second,
 		why: "in an open room people are let in as they ask; gates hear of a change within a second of each other",
 	},
@@ -122,7 +126,7 @@ var allowances = []allowance{
 		why: "this is the shop's answer",
 	},
 	{
-		kinds: "store-flush store-flush-slowly store-empty store-older store-evicts gate-power key-*", what: judge.TwiceIn, following: "gate-clock gate-kill gate-kill-all gate-power gate-stop gate-update", until: time.Minute,
+		kinds: "store-flush store-flush-slowly store-empty store-older store-moved store-evicts gate-power key-*", what: judge.TwiceIn, following: "gate-clock gate-kill gate-kill-all gate-power gate-stop gate-update", until: time.Minute,
 		why: "that a ticket was used was known to the store, which lost it, and to the gate that gave the pass, which was restarted",
 	},
 }

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/sluicegate/sluice/queue/queuetest/proc"
 )
 
@@ -38,6 +40,16 @@ func init() {
 			return func() {
 				w.store.Kill()
 				w.store.startFrom(dump)
+			}
+		},
+	}, kind{
+		name: "store-moved", about: "redis-server is killed, and its address leads to a replica that lacks the last writes",
+		takes: store, lasts: span{500 * time.Millisecond, 3 * time.Second}, rest: held,
+		begin: func(w *world, _ *rand.Rand) func() {
+			promote := w.store.replica()
+			return func() {
+				w.store.Kill()
+				promote()
 			}
 		},
 	}, kind{
@@ -171,6 +183,32 @@ func (s *store) shut(setting, value, back string) (mend func()) {
 	return func() {
 		do("CONFIG", "SET", setting, back)
 		_ = own.Close()
+	}
+}
+
+// replica starts a server that has what the store holds now, and nothing of what is
+// written to it from now on. promote makes it the store.
+func (s *store) replica() (promote func()) {
+	s.t.Helper()
+	port, dir := proc.FreePort(s.t), s.t.TempDir()
+	s.must("CONFIG", "SET", "repl-diskless-sync-delay", "0")
+	p := s.server(port, dir, "--replicaof", "127.0.0.1 "+strconv.FormatInt(s.port.Load(), 10))
+	c := redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + strconv.Itoa(port), MaxRetries: -1})
+	defer c.Close()
+	ctx := context.Background()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if text, err := c.Info(ctx, "replication").Result(); err == nil && strings.Contains(text, "master_link_status:up") {
+			break
+		} else if time.Now().After(end) {
+			s.t.Fatalf("a replica has not got the store's data: %v\n%s", err, text)
+		}
+	}
+	if err := c.Do(ctx, "REPLICAOF", "NO", "ONE").Err(); err != nil {
+		s.t.Fatal(err)
+	}
+	return func() {
+		s.Process, s.dir = p, dir
+		s.port.Store(int64(port))
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -122,7 +123,7 @@ func (w *world) relay(what string, dial func(context.Context) (net.Conn, error))
 func (w *world) newGate(number int) *gate {
 	w.t.Helper()
 	g := &gate{number: number, Gate: stage.New(w.t, w.sluice), counts: make(map[string]*count)}
-	g.toStore = w.relay("a way to the store", relay.To(w.store.addr()))
+	g.toStore = w.relay("a way to the store", w.store.dial)
 	g.toShop = w.relay("a way to the shop", relay.To(w.shop.addr))
 	g.config = stage.Config{
 		Store: g.toStore.Addr(), Origin: g.toShop.Addr(), Room: w.room.yaml(),
@@ -191,6 +192,9 @@ func (g *gate) ask(method, path, body string, patience time.Duration, to io.Writ
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+g.Admin+path, strings.NewReader(body))
 	if err != nil {
 		return err
+	}
+	if method == "PATCH" {
+		req.Header.Set("Content-Type", "application/merge-patch+json")
 	}
 	resp, err := client.Do(req)
 	if err != nil {
@@ -338,28 +342,56 @@ func (w *world) died() (out []string) {
 // store is the redis-server.
 type store struct {
 	t     proc.T
-	port  int
+	port  atomic.Int64
 	dir   string
-	faked bool
+	clock *wrongClock // nil: the machine's
 	*proc.Process
 	db *redis.Client // past the relays
 }
 
 func newStore(t proc.T, faked bool) *store {
 	t.Helper()
-	s := &store{t: t, port: proc.FreePort(t), dir: t.TempDir(), faked: faked}
+	s := &store{t: t, dir: t.TempDir()}
+	s.port.Store(int64(proc.FreePort(t)))
+	if faked {
+		s.clock = newWrongClock(t)
+	}
 	s.start()
-	s.db = redis.NewClient(&redis.Options{Addr: s.addr(), MaxRetries: -1, ReadTimeout: 10 * time.Second})
+	s.db = redis.NewClient(&redis.Options{
+		Dialer:     func(ctx context.Context, _, _ string) (net.Conn, error) { return s.dial(ctx) },
+		MaxRetries: -1, ReadTimeout: 10 * time.Second,
+	})
 	t.Cleanup(func() { _ = s.db.Close() })
 	return s
 }
 
-func (s *store) addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+// addr and dial may be called from any goroutine.
+func (s *store) addr() string {
+	return net.JoinHostPort("127.0.0.1", strconv.FormatInt(s.port.Load(), 10))
+}
+
+func (s *store) dial(ctx context.Context) (net.Conn, error) { return relay.To(s.addr())(ctx) }
 
 // start runs it on what its folder holds. It writes every change down.
 func (s *store) start(more ...string) {
 	s.t.Helper()
-	s.Process = proc.RedisAt(s.t, s.port, append([]string{"--dir", s.dir, "--appendonly", "yes", "--enable-debug-command", "local"}, more...)...)
+	s.Process = s.server(int(s.port.Load()), s.dir, more...)
+}
+
+func (s *store) server(port int, dir string, more ...string) *proc.Process {
+	s.t.Helper()
+	args := append([]string{"--dir", dir, "--appendonly", "yes", "--enable-debug-command", "local"}, more...)
+	if s.clock == nil {
+		return proc.RedisAt(s.t, port, args...)
+	}
+	args = append([]string{"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--save", ""}, args...)
+	command := exec.Command(proc.Need(s.t, "redis-server"), args...)
+	command.Env = s.clock.environment()
+	return proc.StartCommand(s.t, func() error {
+		c := redis.NewClient(&redis.Options{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), MaxRetries: -1, DialerRetries: 1})
+		defer c.Close()
+		return c.Ping(context.Background()).Err()
+	}, command)
 }
 
 // do runs a command past the relays.
