@@ -94,6 +94,10 @@ var allowances = []allowance{
 		why: "to the others those who wait at the gate are absent after a while, and they come back with it",
 	},
 	{
+		kinds: "store-moved store-older", what: judge.Grew, until: reconnect + toldAgain,
+		why: "in an older copy of the line stand those who were called since; they count until they are heard of",
+	},
+	{
 		kinds: storeAway, what: judge.Grew, newcomers: true, until: reconnect + toldAgain,
 		why: "the store hears of those who came while it was away when they first poll",
 	},
