@@ -17,18 +17,19 @@ func init() {
 	}
 	tighter := func(name, about, change, back string) kind {
 		return kindOf(name, about, func(w *world) func() {
-			w.change(change)
-			return func() { w.change(back) }
+			w.operator.change(change, func() {})
+			return func() { w.operator.change(back, func() {}) }
 		})
 	}
 	looser := func(name, about, change, back string, limits judge.Looser) kind {
 		return kindOf(name, about, func(w *world) func() {
 			limits.From = time.Now().UnixNano()
-			w.change(change)
+			w.operator.change(change, func() {})
 			return func() {
-				w.change(back)
-				limits.To = time.Now().Add(w.room.claim + visitorTimeout).UnixNano() // whoever was called comes until then
-				w.looser = append(w.looser, limits)
+				w.operator.change(back, func() {
+					limits.To = time.Now().Add(w.room.claim + visitorTimeout).UnixNano() // whoever was called comes until then
+					w.looser = append(w.looser, limits)
+				})
 			}
 		})
 	}

@@ -132,6 +132,9 @@ func (c *trial) try(t proc.T, sluice string, tell io.Writer) *evidence {
 	e.verdict = rest.out.Verdict
 	e.failures, e.admitted = samples.read(t)
 	e.events = events.Bytes()
+	if err := w.operator.wait(); err != nil {
+		t.Fatal(err)
+	}
 	if len(w.looser) > 0 { // which was not known before
 		o.Judge.Looser = w.looser
 		j := judge.New(o.Judge)
@@ -156,9 +159,8 @@ func (c *trial) try(t proc.T, sluice string, tell io.Writer) *evidence {
 	e.shop = w.shop.origin.Stats()
 	e.broken = w.died()
 	for _, g := range w.gates {
-		if i := bytes.Index(g.Output(), []byte("DATA RACE")); i >= 0 {
-			e.broken = append(e.broken, fmt.Sprintf("gate %d: %.4000s", g.number, g.Output()[i:]))
-		}
+		g.examine()
+		e.broken = append(e.broken, g.races...)
 	}
 	if c.logs != "" {
 		w.keepLogs(c.logs)

@@ -42,7 +42,8 @@ type world struct {
 	store  *store
 	shop   *shop
 
-	looser []judge.Looser // times in which the room's limits were looser, that are over
+	operator *operator
+	looser   []judge.Looser // times in which the room's limits were looser, that are over
 
 	// faked: redis-server runs by a clock of its own, see store.jump.
 	faked bool
@@ -74,9 +75,10 @@ type gate struct {
 	toShop  *relay.Relay
 	config  stage.Config
 
-	up   atomic.Bool // takes visitors, by the balancer's last look
-	ends bool        // a fault has ended it: its death is no news
-	mu   sync.Mutex  // of counts
+	up    atomic.Bool // takes visitors, by the balancer's last look
+	races []string    // found in processes that have ended
+	ends  bool        // a fault has ended it: its death is no news
+	mu    sync.Mutex  // of counts
 	// counts are the counters that are watched, over all processes of this gate.
 	counts map[string]*count
 }
@@ -97,6 +99,8 @@ func newWorld(t proc.T, sluice string, n int, r room, faked bool) *world {
 		g.Start(t)
 		g.up.Store(true)
 	}
+	w.operator = newOperator(w.gates)
+	t.Cleanup(w.operator.close)
 	ctx, stop := context.WithCancel(context.Background())
 	var looking sync.WaitGroup
 	for _, g := range w.gates {
@@ -262,24 +266,6 @@ type counts struct {
 	Waiting, Absent, Called, Active int64
 }
 
-// change changes the room's settings live, through the first gate that can. While the
-// store is away none can: it is tried again until it is back.
-func (w *world) change(settings string) {
-	w.t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; {
-		var err error
-		for _, g := range w.gates {
-			if err = g.ask("PATCH", "/api/v1/rooms/"+stage.Room, settings, 3*time.Second, io.Discard); err == nil {
-				return
-			}
-		}
-		if time.Now().After(end) {
-			w.t.Fatalf("change the room live: %v", err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-}
-
 // kill ends the gate without a word.
 func (g *gate) kill() {
 	g.read()
@@ -301,6 +287,7 @@ func (g *gate) stop(t proc.T) {
 func (g *gate) restart(t proc.T) {
 	t.Helper()
 	<-g.Done()
+	g.examine()
 	g.Start(t)
 	g.ends = false
 }
@@ -322,6 +309,14 @@ func (g *gate) reload(t proc.T, c stage.Config) {
 	g.Configure(t, c)
 	if err := g.Signal(syscall.SIGHUP); err != nil {
 		t.Fatalf("reload gate %d: %v", g.number, err)
+	}
+}
+
+// examine looks for races in what the gate's process has printed.
+func (g *gate) examine() {
+	text := g.Output()
+	if i := bytes.Index(text, []byte("DATA RACE")); i >= 0 {
+		g.races = append(g.races, fmt.Sprintf("gate %d: %.4000s", g.number, text[i:]))
 	}
 }
 
