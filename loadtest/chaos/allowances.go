@@ -90,6 +90,10 @@ var allowances = []allowance{
 		why: "a gate that cannot ask the store lets nobody in, while others go on; those who come to another gate are let in",
 	},
 	{
+		kinds: allAway, what: judge.Overtook, until: reconnect + heldPoll,
+		why: "while the store is away nobody is let in, whoever was before",
+	},
+	{
 		kinds: oneAway, what: judge.Grew, until: reconnect + toldAgain,
 		why: "to the others those who wait at the gate are absent after a while, and they come back with it",
 	},

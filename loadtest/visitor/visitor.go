@@ -591,6 +591,10 @@ func (v *visitor) come(ctx context.Context, r *reply) bool {
 			return true
 		}
 		v.write(page.times(judge.Event{Kind: judge.Expelled, After: int64(page.sent.Sub(r.done))}))
+		if !v.tab { // what comes now is another visit
+			v.inside, v.joined = false, false
+			v.another()
+		}
 		return false
 	}
 }
