@@ -592,6 +592,7 @@ func (v *visitor) come(ctx context.Context, r *reply) bool {
 		}
 		v.write(page.times(judge.Event{Kind: judge.Expelled, After: int64(page.sent.Sub(r.done))}))
 		if !v.tab { // what comes now is another visit
+			v.write(r.times(judge.Event{Kind: judge.Vanished}))
 			v.inside, v.joined = false, false
 			v.another()
 		}
