@@ -201,7 +201,7 @@ func isForm(contentType []byte) bool {
 	kind, _, _ := bytes.Cut(contentType, []byte(";"))
 	kind = bytes.TrimSpace(kind)
 	for _, form := range [...]string{"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"} {
-		if equalFold(kind, form) {
+		if proxy.EqualFold(kind, form) {
 			return true
 		}
 	}
@@ -262,43 +262,43 @@ func (f *fields) take(name, value []byte) {
 	f.count++
 	switch len(name) {
 	case 4:
-		if equalFold(name, "host") {
+		if proxy.EqualFold(name, "host") {
 			f.host = value
 		}
 	case 5:
-		if equalFold(name, "x-moz") {
+		if proxy.EqualFold(name, "x-moz") {
 			f.prefetch = f.prefetch || containsFold(value, "prefetch")
 		}
 	case 6:
 		switch {
-		case equalFold(name, "cookie"):
+		case proxy.EqualFold(name, "cookie"):
 			// A proxy that came by HTTP/2 may send a line for every cookie.
 			if bytes.Contains(value, cookiePrefix) {
 				f.cookies = append(f.cookies, value)
 			}
-		case equalFold(name, "accept"):
+		case proxy.EqualFold(name, "accept"):
 			f.wantsHTML = f.wantsHTML || containsFold(value, "text/html")
-		case equalFold(name, "origin"):
+		case proxy.EqualFold(name, "origin"):
 			f.origin = value
 		}
 	case 7:
 		switch {
-		case equalFold(name, "referer"):
+		case proxy.EqualFold(name, "referer"):
 			f.referer = value
-		case equalFold(name, "purpose"):
+		case proxy.EqualFold(name, "purpose"):
 			f.prefetch = f.prefetch || containsFold(value, "prefetch")
 		}
 	case 11:
-		if equalFold(name, "sec-purpose") {
+		if proxy.EqualFold(name, "sec-purpose") {
 			f.prefetch = f.prefetch || containsFold(value, "prefetch") || containsFold(value, "prerender")
 		}
 	case 12:
 		switch {
-		case equalFold(name, "sluice-token"):
+		case proxy.EqualFold(name, "sluice-token"):
 			f.token, f.hasToken = value, true
-		case equalFold(name, "content-type"):
+		case proxy.EqualFold(name, "content-type"):
 			f.contentType = value
-		case equalFold(name, "x-request-id"):
+		case proxy.EqualFold(name, "x-request-id"):
 			if f.requestID != nil {
 				value = []byte{} // two are none
 			}
@@ -307,16 +307,16 @@ func (f *fields) take(name, value []byte) {
 	case 13:
 		f.override = f.override || equalDashed(name, "x-http-method")
 	case 14:
-		if equalFold(name, "sec-fetch-mode") {
+		if proxy.EqualFold(name, "sec-fetch-mode") {
 			f.fetchMode = value
 		}
 	case 15:
 		switch {
-		case equalFold(name, "accept-encoding"):
+		case proxy.EqualFold(name, "accept-encoding"):
 			f.gzip = acceptsGzip(value)
-		case equalFold(name, "accept-language"):
+		case proxy.EqualFold(name, "accept-language"):
 			f.acceptLanguage = value
-		case equalFold(name, "x-forwarded-for"):
+		case proxy.EqualFold(name, "x-forwarded-for"):
 			// The nearest proxies' lines are the last: those that are too many before
 			// them may be anybody's.
 			if f.forwarded == len(f.forwardedFor) {
@@ -328,24 +328,24 @@ func (f *fields) take(name, value []byte) {
 		}
 	case 16:
 		switch {
-		case equalFold(name, "x-requested-with"):
+		case proxy.EqualFold(name, "x-requested-with"):
 			f.requestedWith = true
-		case equalFold(name, "x-forwarded-host"):
+		case proxy.EqualFold(name, "x-forwarded-host"):
 			f.forwardedHost = value
 		}
 	case 17:
-		if equalFold(name, "x-forwarded-proto") {
+		if proxy.EqualFold(name, "x-forwarded-proto") {
 			f.forwardedProto = value
 		}
 		f.override = f.override || equalDashed(name, "x-method-override")
 	case 22:
 		f.override = f.override || equalDashed(name, "x-http-method-override")
 	case 29:
-		if equalFold(name, "access-control-request-method") {
+		if proxy.EqualFold(name, "access-control-request-method") {
 			f.accessMethod = value
 		}
 	case 30:
-		if equalFold(name, "access-control-request-headers") {
+		if proxy.EqualFold(name, "access-control-request-headers") {
 			f.accessHeaders = value
 		}
 	}
@@ -357,29 +357,13 @@ func acceptsGzip(value []byte) bool {
 		var item []byte
 		item, value, _ = bytes.Cut(value, []byte(","))
 		coding, weight, _ := bytes.Cut(item, []byte(";"))
-		if !equalFold(bytes.TrimSpace(coding), "gzip") {
+		if !proxy.EqualFold(bytes.TrimSpace(coding), "gzip") {
 			continue
 		}
 		weight = bytes.TrimSpace(weight)
 		return !bytes.HasPrefix(weight, []byte("q=0")) || len(bytes.Trim(weight[3:], ".0")) > 0
 	}
 	return false
-}
-
-// equalFold compares with a word in lower case.
-func equalFold(b []byte, word string) bool {
-	if len(b) != len(word) {
-		return false
-	}
-	for i, c := range b {
-		if c >= 'A' && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		if c != word[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // equalDashed is equalFold with _ for -: programs behind CGI and WSGI cannot tell
@@ -404,7 +388,7 @@ func equalDashed(b []byte, word string) bool {
 // containsFold looks for a word in lower case.
 func containsFold(b []byte, word string) bool {
 	for i := 0; i+len(word) <= len(b); i++ {
-		if equalFold(b[i:i+len(word)], word) {
+		if proxy.EqualFold(b[i:i+len(word)], word) {
 			return true
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/sluicegate/sluice/gate/door"
+	"github.com/sluicegate/sluice/gate/origin"
 	"github.com/sluicegate/sluice/gate/peer"
 	"github.com/sluicegate/sluice/gate/proxy"
 	"github.com/sluicegate/sluice/queue"
@@ -167,21 +168,10 @@ func (c *laneConn) NetConn() net.Conn { return c.Conn }
 
 // SyscallConn is the socket.
 func (c *laneConn) SyscallConn() (syscall.RawConn, error) {
-	if sc, ok := bare(c.Conn).(syscall.Conn); ok {
+	if sc, ok := origin.Bare(c.Conn).(syscall.Conn); ok {
 		return sc.SyscallConn()
 	}
 	return nil, syscall.EINVAL
-}
-
-// bare returns the connection beneath lanes and TLS.
-func bare(conn net.Conn) net.Conn {
-	for {
-		outer, ok := conn.(interface{ NetConn() net.Conn })
-		if !ok {
-			return conn
-		}
-		conn = outer.NetConn()
-	}
 }
 
 var laneStart = []byte("GET /.sluice/rooms/")

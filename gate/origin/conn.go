@@ -1,7 +1,6 @@
 package origin
 
 import (
-	"crypto/tls"
 	"net"
 	"syscall"
 	"time"
@@ -88,10 +87,13 @@ func (c *Conn) Succeeded() {
 // Failed tells that the server has not answered, and why.
 func (c *Conn) Failed(err error) { c.server.failed(time.Now(), err, c.trial) }
 
-// bare returns the connection beneath TLS.
-func bare(nc net.Conn) net.Conn {
-	if t, ok := nc.(*tls.Conn); ok {
-		return t.NetConn()
+// Bare returns the connection beneath TLS and whatever else it is wrapped in.
+func Bare(nc net.Conn) net.Conn {
+	for {
+		outer, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nc
+		}
+		nc = outer.NetConn()
 	}
-	return nc
 }

@@ -7,7 +7,7 @@ import "syscall"
 // watch prepares looking at the socket, once, as a closure for every look
 // would be garbage for every request.
 func (c *Conn) watch() {
-	sc, ok := bare(c.Conn).(syscall.Conn)
+	sc, ok := Bare(c.Conn).(syscall.Conn)
 	if !ok {
 		return
 	}

@@ -116,7 +116,7 @@ func (x *exchange) parse(b []byte, head bool) (a answer, err error) {
 		case connection:
 			a.opt.read(value)
 		case upgrade:
-			a.websocket = a.websocket || isFold(value, "websocket")
+			a.websocket = a.websocket || EqualFold(value, "websocket")
 		case length:
 			n, ok := number(value)
 			if !ok || a.length >= 0 && a.length != n {
@@ -127,7 +127,7 @@ func (x *exchange) parse(b []byte, head bool) (a answer, err error) {
 			}
 			a.length = n
 		case encoding:
-			if coded || !isFold(value, "chunked") || b[7] == '0' {
+			if coded || !EqualFold(value, "chunked") || b[7] == '0' {
 				return a, errCoding
 			}
 			coded = true

@@ -41,7 +41,7 @@ func forbidsSharing(value []byte) bool {
 func isHTML(value []byte) bool {
 	kind, _, _ := bytes.Cut(value, []byte(";"))
 	kind = trim(kind)
-	return isFold(kind, "text/html") || isFold(kind, "application/xhtml+xml")
+	return EqualFold(kind, "text/html") || EqualFold(kind, "application/xhtml+xml")
 }
 
 // shared tells whether a shared cache might keep the answer. Answers to other
@@ -76,7 +76,7 @@ func appendDirectives(out, value []byte) []byte {
 		element, value, _ = bytes.Cut(value, []byte(","))
 		element = trim(element)
 		name, _, _ := bytes.Cut(element, []byte("="))
-		if len(name) == 0 || isFold(name, "public") || isFold(name, "private") || isFold(name, "s-maxage") || isFold(name, "proxy-revalidate") {
+		if len(name) == 0 || EqualFold(name, "public") || EqualFold(name, "private") || EqualFold(name, "s-maxage") || EqualFold(name, "proxy-revalidate") {
 			continue
 		}
 		out = append(append(out, ", "...), element...)

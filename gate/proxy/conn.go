@@ -162,20 +162,9 @@ func endOfHead(b []byte, from int) int {
 // abort closes so that the other side sees a reset, not an end: a body without
 // its end must not be taken for whole.
 func abort(nc net.Conn) {
-	under := bare(nc)
+	under := origin.Bare(nc)
 	if l, ok := under.(interface{ SetLinger(int) error }); ok {
 		l.SetLinger(0)
 	}
 	under.Close()
-}
-
-// bare returns the connection beneath TLS and whatever else it is wrapped in.
-func bare(nc net.Conn) net.Conn {
-	for {
-		outer, ok := nc.(interface{ NetConn() net.Conn })
-		if !ok {
-			return nc
-		}
-		nc = outer.NetConn()
-	}
 }

@@ -423,8 +423,8 @@ func trim(b []byte) []byte {
 	return b
 }
 
-// isFold is is for bytes that need not be a name.
-func isFold(b []byte, lower string) bool {
+// EqualFold compares ASCII with a word in lower case, without case.
+func EqualFold(b []byte, lower string) bool {
 	if len(b) != len(lower) {
 		return false
 	}
@@ -442,7 +442,7 @@ func isFold(b []byte, lower string) bool {
 
 // has reports whether list holds the element lower, in any case.
 func has(list []byte, lower string) bool {
-	return !each(list, func(element []byte) bool { return !isFold(element, lower) })
+	return !each(list, func(element []byte) bool { return !EqualFold(element, lower) })
 }
 
 // options is what a message's Connection fields say.
@@ -454,11 +454,11 @@ type options struct {
 func (o *options) read(value []byte) {
 	each(value, func(element []byte) bool {
 		switch {
-		case isFold(element, "close"):
+		case EqualFold(element, "close"):
 			o.close = true
-		case isFold(element, "keep-alive"):
+		case EqualFold(element, "keep-alive"):
 			o.keepAlive = true
-		case isFold(element, "upgrade"):
+		case EqualFold(element, "upgrade"):
 			o.upgrade = true
 		default:
 			o.names = true

@@ -5,6 +5,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sluicegate/sluice/gate/origin"
 )
 
 // Gone tells whether the other side of a connection has closed it, as far as this
@@ -12,7 +14,7 @@ import (
 // hardly anybody does that, and the two look alike. What was received and not yet
 // read does not hide it.
 func Gone(nc net.Conn) bool {
-	sc, ok := bare(nc).(syscall.Conn)
+	sc, ok := origin.Bare(nc).(syscall.Conn)
 	if !ok {
 		return false
 	}

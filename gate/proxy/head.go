@@ -36,7 +36,7 @@ func (h *Head) ReadSimple(raw []byte) bool {
 		case length, encoding, upgrade, expect, hop, te, trailer:
 			return false
 		case connection:
-			if !isFold(raw[f.value:f.end], "keep-alive") {
+			if !EqualFold(raw[f.value:f.end], "keep-alive") {
 				return false
 			}
 		case host:

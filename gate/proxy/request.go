@@ -142,7 +142,7 @@ func (m *message) sort(raw []byte) {
 		case connection:
 			m.opt.read(raw[f.value:f.end])
 		case upgrade:
-			m.upgrWS = isFold(raw[f.value:f.end], "websocket")
+			m.upgrWS = EqualFold(raw[f.value:f.end], "websocket")
 		case host:
 			m.hostAt = i
 		case te:
@@ -305,5 +305,5 @@ func trimLeft(b []byte) []byte {
 
 func isOurs(pair []byte) bool {
 	pair = trimLeft(pair)
-	return len(pair) >= 7 && isFold(pair[:6], "sluice") && (pair[6] == '-' || pair[6] == '_')
+	return len(pair) >= 7 && EqualFold(pair[:6], "sluice") && (pair[6] == '-' || pair[6] == '_')
 }

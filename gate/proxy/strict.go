@@ -104,7 +104,7 @@ func (m *meaning) take(k kind, value []byte) error {
 		m.sizes++
 		m.length = n
 	case encoding:
-		if !isFold(value, "chunked") {
+		if !EqualFold(value, "chunked") {
 			return errCodings
 		}
 		m.sizes++
@@ -112,7 +112,7 @@ func (m *meaning) take(k kind, value []byte) error {
 	case expect:
 		if !m.http10 { // which knows nothing of the kind
 			m.expects = true
-			m.unknown = m.unknown || !isFold(value, "100-continue")
+			m.unknown = m.unknown || !EqualFold(value, "100-continue")
 		}
 	case upgrade:
 		if has(value, "h2c") {
@@ -267,7 +267,7 @@ func checkTarget(target []byte) error {
 func authorityEnd(target []byte) int {
 	n := 0
 	for _, scheme := range [...]string{"http://", "https://"} {
-		if len(target) > len(scheme) && isFold(target[:len(scheme)], scheme) {
+		if len(target) > len(scheme) && EqualFold(target[:len(scheme)], scheme) {
 			n = len(scheme)
 		}
 	}

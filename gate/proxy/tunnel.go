@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/sluicegate/sluice/gate/origin"
 )
 
 // Upgraded connections. fasthttp counts hijacked connections nowhere and does
@@ -277,7 +279,7 @@ func (t *tunnel) run(ctx *fasthttp.RequestCtx, hijacked net.Conn) {
 	ctx.Response.Header.ResetConnectionClose()
 	now := time.Now()
 	t.last.Store(now.UnixNano())
-	if c, ok := bare(t.client).(interface {
+	if c, ok := origin.Bare(t.client).(interface {
 		SetKeepAliveConfig(net.KeepAliveConfig) error
 	}); ok {
 		_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true}) // may be silent for hours

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/sluicegate/sluice/gate/origin"
 )
 
 // The visitor's side is read twice: by fasthttp, which takes much that two parties
@@ -277,7 +279,7 @@ func (v *strictConn) CloseWrite() error {
 
 // SyscallConn is the socket's.
 func (v *strictConn) SyscallConn() (syscall.RawConn, error) {
-	if c, ok := bare(v.Conn).(syscall.Conn); ok {
+	if c, ok := origin.Bare(v.Conn).(syscall.Conn); ok {
 		return c.SyscallConn()
 	}
 	return nil, errors.ErrUnsupported
