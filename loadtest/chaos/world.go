@@ -383,10 +383,22 @@ func (s *store) server(port int, dir string, more ...string) *proc.Process {
 	command := exec.Command(proc.Need(s.t, "redis-server"), args...)
 	command.Env = s.clock.environment()
 	return proc.StartCommand(s.t, func() error {
-		c := redis.NewClient(&redis.Options{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), MaxRetries: -1, DialerRetries: 1})
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		if err := listens(addr); err != nil { // a client would log it
+			return err
+		}
+		c := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, DialerRetries: 1})
 		defer c.Close()
 		return c.Ping(context.Background()).Err()
 	}, command)
+}
+
+func listens(addr string) error {
+	c, err := net.Dial("tcp", addr)
+	if err == nil {
+		err = c.Close()
+	}
+	return err
 }
 
 // do runs a command past the relays.
