@@ -23,6 +23,8 @@ type allowance struct {
 
 	// most is how many a fault may cause; 0: any number.
 	most int64
+	// atOnce: only so many each time; 0: any number.
+	atOnce int64
 	// newcomers: only as many, each time, as people came while the fault lasted.
 	newcomers bool
 	// following: only if a fault of these kinds came before it, and after what the
@@ -102,6 +104,10 @@ var allowances = []allowance{
 		why: "in an older copy of the line stand those who were called since; they count until they are heard of",
 	},
 	{
+		kinds: "key-called key-active key-since", what: judge.Grew, atOnce: usualBurst, until: reconnect + toldAgain,
+		why: "slots are dropped together; those who were called and had not come yet stand at their places again",
+	},
+	{
 		kinds: storeAway, what: judge.Grew, newcomers: true, until: reconnect + toldAgain,
 		why: "the store hears of those who came while it was away when they first poll",
 	},
@@ -145,7 +151,7 @@ func isFor(list, kind string) bool {
 }
 
 // lasting findings begin because of a fault and are seen whenever they are looked for.
-var lasting = []judge.What{judge.TooFull, judge.TwiceIn}
+var lasting = []judge.What{judge.TooFull, judge.TwiceIn, judge.Overtook}
 
 // covers tells whether something that showed between two instants may be because of
 // a fault.
@@ -178,7 +184,7 @@ func (e *evidence) explain(used map[*fault]map[*allowance]int64, from, to time.T
 	for _, f := range e.faults {
 		for i := range allowances {
 			a := &allowances[i]
-			if !fits(a) || !a.covers(f, e.faults, from, to) || a.newcomers && number > e.newcomers(f) {
+			if !fits(a) || !a.covers(f, e.faults, from, to) || a.newcomers && number > e.newcomers(f) || a.atOnce > 0 && number > a.atOnce {
 				continue
 			}
 			if used[f] == nil {

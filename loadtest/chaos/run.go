@@ -32,11 +32,13 @@ type trial struct {
 	logs   string // folder that gets the gates' logs, and what visitors saw; "": none
 }
 
+const usualBurst = 5
+
 // defaultRoom lets a few hundred people in within a minute. Its times are short, so
 // that everything that can happen in an hour's sale happens in that minute.
 func defaultRoom() room {
 	return room{
-		rate: 10, burst: 5, maxActive: 50, session: 20 * time.Second, claim: 5 * time.Second,
+		rate: 10, burst: usualBurst, maxActive: 50, session: 20 * time.Second, claim: 5 * time.Second,
 		pollMin: time.Second, pollMax: 2 * time.Second,
 	}
 }
