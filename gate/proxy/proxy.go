@@ -226,7 +226,7 @@ func (x *exchange) hand(ctx *fasthttp.RequestCtx, head []byte, got *answer, a *A
 		x.up.answered.Store(true)
 		early = !x.up.finish()
 	}
-	if x.up.err != nil {
+	if !x.up.running && x.up.err != nil { // before it ended it is the upload's
 		early = true
 	}
 	if early {
