@@ -198,9 +198,8 @@ func (e *evidence) row(k *kind, r *result, command string) string {
 		worst = max(worst, e.admission(f).resumed)
 	}
 	on := "at once"
-	if worst >= 500*time.Millisecond {
+	if worst >= time.Second {
 		on = "after " + seconds(worst)
 	}
-	v := e.verdict
-	return fmt.Sprintf("| %s | %s | %s | %d | %d | %d | `%s` |", k.about, tally(seen), on, v.PlacesLost, v.DoubleAdmissions, v.OvershootWindow, command)
+	return fmt.Sprintf("| %s | %s | %s | %d | %d | %d | `%s` |", k.about, tally(seen), on, r.broken("P3"), r.broken("P4"), r.broken("P2"), command)
 }

@@ -70,6 +70,16 @@ func (r *result) kept() bool {
 	return !slices.ContainsFunc(r.promises, func(p *promise) bool { return len(p.broken) > 0 })
 }
 
+// broken is how often a promise was.
+func (r *result) broken(name string) (n int) {
+	for _, p := range r.promises {
+		if p.name == name {
+			n += len(p.broken)
+		}
+	}
+	return n
+}
+
 // judge holds a run to the promises.
 func (e *evidence) judge() *result {
 	r := &result{seen: make(map[*fault][]failure), promises: []*promise{
@@ -144,7 +154,7 @@ func (e *evidence) since(t time.Time) string { return fmt.Sprintf("%.1fs", t.Sub
 // admission is how letting in went on around a fault.
 type admission struct {
 	stood   time.Duration // the longest that nobody was let in, from the fault's beginning until it went on
-	resumed time.Duration // from the fault's end until somebody was let in
+	resumed time.Duration // the same, as far as it was after the fault's end
 	went    bool          // on, before the run was over
 }
 
@@ -154,15 +164,25 @@ func (e *evidence) admission(f *fault) (a admission) {
 		if t.Before(f.began) {
 			continue
 		}
-		a.stood = max(a.stood, t.Sub(last))
-		last = t
-		if !t.Before(f.ended) {
-			a.resumed, a.went = t.Sub(f.ended), true
+		if last.After(f.ended.Add(calledBefore)) {
 			break
 		}
+		a.stood = max(a.stood, t.Sub(last))
+		if !t.Before(f.ended) {
+			a.went = true
+			from := f.ended
+			if last.After(from) {
+				from = last
+			}
+			a.resumed = max(a.resumed, t.Sub(from))
+		}
+		last = t
 	}
 	return a
 }
+
+// calledBefore is until when people come in who were called before a fault.
+const calledBefore = time.Second
 
 // tally says how many of each there are, the most frequent first.
 func tally(failures []failure) string {
