@@ -42,7 +42,7 @@ func (l *Line) Join(id ID, join bool) Answer {
 	after := PollAfter(v.pace.turn(v.crowd+1, &v.Settings), v.crowd, &v.Settings, chance())
 	place := l.clock.place()
 	a := Arrival{ID: id, Place: place, Deadline: PresentUntil(place, after), Newcomer: true, Join: join}
-	if ahead, ok := l.farBehind(v, now); ok && join && l.joining.add(a) {
+	if ahead, ok := l.farBehind(v, now); ok && join && l.joining.add(a, now) {
 		return l.answer(v, now, Standing{State: Waiting, Place: place, Rank: ahead, Joined: true}, after)
 	}
 	a.Claim = true
@@ -87,16 +87,17 @@ func (l *Line) farBehind(v *view, now time.Time) (ahead int64, far bool) {
 	case s.Mode != ModeAuto && s.Mode != ModeHold:
 		return 0, false
 	}
+	given, lag := l.joining.state(now)
 	enough := s.EffectiveBurst() + nearFront
 	switch perHour := s.Rate.PerHour(); {
 	case perHour >= 0:
-		enough += perHour * (age + ladderAge + joinReach).Milliseconds() / 3_600_000
+		enough += perHour * (age + ladderAge + joinReach + 2*lag).Milliseconds() / 3_600_000
 	case s.MaxActive == 0:
 		return 0, false
 	default: // max_active alone decides, and may do so at once
 		enough = s.MaxActive + nearFront
 	}
-	ahead = v.crowd + max(l.joining.since(v), int64(v.growth*(age+joinWait+ladderAge).Seconds()))
+	ahead = v.crowd + max(given-v.joined, int64(v.growth*(age+joinWait+ladderAge).Seconds()))
 	if s.MaxWaiting > 0 && ahead+max(groupSize, int64(v.growth*joinReach.Seconds())) >= s.MaxWaiting {
 		return 0, false // whether there is room the store decides
 	}
@@ -142,6 +143,10 @@ type joining struct {
 	spare []Arrival
 	given int64 // so many altogether
 	told  int64 // of them the store knows
+
+	first  time.Time     // when the first of items came
+	sent   time.Time     // when the first of those came who were taken; zero: nobody is
+	lagged time.Duration // how long it took lately from the first one's coming
 	soon  chan struct{}
 }
 
@@ -150,12 +155,15 @@ func (j *joining) init() {
 }
 
 // add takes one more, unless there are too many.
-func (j *joining) add(a Arrival) bool {
+func (j *joining) add(a Arrival, now time.Time) bool {
 	j.mu.Lock()
 	n := len(j.items)
 	if n >= maxMarks {
 		j.mu.Unlock()
 		return false
+	}
+	if n == 0 {
+		j.first = now
 	}
 	j.items = append(j.items, a)
 	j.given++
@@ -201,16 +209,22 @@ func (j *joining) take() []Arrival {
 	defer j.mu.Unlock()
 	taken := j.items
 	j.items, j.spare = j.spare[:0], nil
+	if len(taken) > 0 {
+		j.sent = j.first
+	}
 	return taken
 }
 
 // giveBack says that the store was told of everybody who was taken, or never will be
 // of them as newcomers.
-func (j *joining) giveBack(taken []Arrival) {
+func (j *joining) giveBack(taken []Arrival, now time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.told += int64(len(taken))
 	j.spare = taken[:0]
+	if len(taken) > 0 {
+		j.lagged, j.sent = now.Sub(j.sent), time.Time{}
+	}
 }
 
 // known returns how many the store was told of.
@@ -220,11 +234,19 @@ func (j *joining) known() int64 {
 	return j.told
 }
 
-// since returns how many there are of whom a snapshot may not know.
-func (j *joining) since(v *view) int64 {
+// state returns how many were given places so far, and how long it takes until the
+// store is told: a busy machine, or a slow store, may take a multiple of joinWait.
+func (j *joining) state(now time.Time) (given int64, lag time.Duration) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.given - v.joined
+	lag = j.lagged
+	switch {
+	case !j.sent.IsZero():
+		lag = max(lag, now.Sub(j.sent))
+	case len(j.items) > 0:
+		lag = max(lag, now.Sub(j.first))
+	}
+	return j.given, lag
 }
 
 // sendJoining tells the store of the newcomers gathered so far. Those who could not
@@ -234,7 +256,7 @@ func (l *Line) sendJoining() {
 	l.joining.turn <- struct{}{}
 	defer func() { <-l.joining.turn }()
 	taken := l.joining.take()
-	defer l.joining.giveBack(taken)
+	defer func() { l.joining.giveBack(taken, l.now()) }()
 	var standings []Standing
 	for batch := range batches(taken) {
 		err := errDown

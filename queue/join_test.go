@@ -76,6 +76,11 @@ func TestTheStoreIsAskedForANewcomer(t *testing.T) {
 	full.MaxWaiting = 900
 	soonFull := perSecond(10)
 	soonFull.MaxWaiting = 1200
+	held := func(rate int64) queue.Settings {
+		set := perSecond(rate)
+		set.Mode = queue.ModeHold
+		return set
+	}
 	open := perSecond(10)
 	open.Mode = queue.ModeOpen
 	for name, c := range map[string]struct {
@@ -89,6 +94,23 @@ func TestTheStoreIsAskedForANewcomer(t *testing.T) {
 			set.Rate, set.MaxActive = queue.NoRate, 490
 			return set
 		}(), func(s *site) {}, queue.Waiting},
+		"whom the store would be told of late, as of the one before": {held(300), func(s *site) {
+			slow := func(d time.Duration) {
+				s.store.mu.Lock()
+				s.store.slow = d
+				s.store.mu.Unlock()
+			}
+			slow(900 * time.Millisecond)
+			before := somebody()
+			s.gates[0].Join(before, true)
+			time.Sleep(1100 * time.Millisecond)
+			if in := s.store.arrivals(before); len(in) != 1 || in[0].Claim {
+				s.t.Errorf("of the one before the store was told %+v", in)
+			}
+			slow(0)
+			time.Sleep(2 * time.Second)
+			s.store.forget()
+		}, queue.Waiting},
 		"to a room that is full":    {full, func(s *site) {}, queue.Full},
 		"to a room soon full":       {soonFull, func(s *site) {}, queue.Waiting},
 		"to a room where all pass":  {open, func(s *site) {}, queue.Admitted},
