@@ -147,7 +147,7 @@ type joining struct {
 	first  time.Time     // when the first of items came
 	sent   time.Time     // when the first of those came who were taken; zero: nobody is
 	lagged time.Duration // how long it took lately from the first one's coming
-	soon  chan struct{}
+	soon   chan struct{}
 }
 
 func (j *joining) init() {

@@ -419,11 +419,19 @@ func (l *Line) sendLeave(in []Departure, out []Departed) ([]Departed, error) {
 	return out, err
 }
 
+// leave asks once more where the connection broke: to leave twice is to leave once.
 func (l *Line) leave(in []Departure, out []Departed) ([]Departed, error) {
-	err := l.do(metrics.Leave, len(in), func(ctx context.Context, c *Call) (m Moment, err error) {
-		out, m, err = l.store.Leave(ctx, c, in, out)
-		return m, err
-	})
+	kept := out
+	send := func() error {
+		return l.do(metrics.Leave, len(in), func(ctx context.Context, c *Call) (m Moment, err error) {
+			out, m, err = l.store.Leave(ctx, c, in, kept)
+			return m, err
+		})
+	}
+	err := send()
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) && !l.isDown() {
+		err = send()
+	}
 	if err == nil {
 		for i := range out {
 			if out[i].Place {

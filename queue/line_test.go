@@ -115,7 +115,8 @@ func (w *watched) Leave(ctx context.Context, c *queue.Call, in []queue.Departure
 	if err := w.meet(ctx); err != nil {
 		return out, queue.Moment{}, err
 	}
-	return w.lines.Load().Leave(ctx, c, in, out)
+	out, m, err := w.lines.Load().Leave(ctx, c, in, out)
+	return out, m, cmp.Or(w.lost(), err)
 }
 
 func (w *watched) Tick(ctx context.Context, c *queue.Call) (queue.Snapshot, error) {
@@ -1174,6 +1175,32 @@ func TestALostAnswerIsAskedForAgainUnderTheSameID(t *testing.T) {
 		time.Sleep(time.Second)
 		if v := s.gates[0].Status().Snapshot; v.Called != 1 || v.Calls != 1 {
 			t.Errorf("then %d are called, %d were", v.Called, v.Calls)
+		}
+	})
+}
+
+func TestAFarewellWhoseAnswerIsLostIsSaidAgain(t *testing.T) {
+	set := perSecond(10)
+	set.Mode = queue.ModeHold
+	at(t, 1, set, func(t *testing.T, s *site) {
+		ids, places := s.fill(10)
+		lose := func(losing bool, slow time.Duration) {
+			s.store.mu.Lock()
+			s.store.losing, s.store.slow = losing, slow
+			s.store.mu.Unlock()
+		}
+		lose(true, time.Millisecond)
+		go func() {
+			time.Sleep(2500 * time.Microsecond)
+			lose(false, time.Millisecond)
+		}()
+		if err := s.gates[0].Leave(ids[3], places[3], 0); err != nil {
+			t.Error(err)
+		}
+		s.store.mu.Lock()
+		defer s.store.mu.Unlock()
+		if n := len(s.store.leaves); n != 2 {
+			t.Errorf("the store was told %d times", n)
 		}
 	})
 }
