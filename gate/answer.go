@@ -125,9 +125,10 @@ func (x *exchange) next() string {
 func (x *exchange) page(p *page.Page, v *page.View) {
 	v.Lang = p.Lang(x.fields.acceptLanguage)
 	x.ctx.Response.Header.SetContentType("text/html; charset=utf-8")
-	x.lines = p.Header(v.Lang, x.fields.gzip)
+	gzip := acceptsGzip(x.fields.acceptEncoding)
+	x.lines = p.Header(v.Lang, gzip)
 	body := x.ctx.Response.SwapBody(nil)[:0]
-	if x.fields.gzip {
+	if gzip {
 		body = p.AppendGzip(body, v)
 	} else {
 		body = p.Append(body, v)

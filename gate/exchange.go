@@ -48,6 +48,7 @@ type exchange struct {
 	out     []byte
 	lines   string // of the answer's header, beside those set one by one
 	started time.Time
+	lane    *laneConn   // conn, nil where that is none
 	isAlive func() bool // whether the visitor is still there; made once
 }
 
@@ -60,7 +61,9 @@ var exchanges = sync.Pool{New: func() any {
 
 func (x *exchange) begin(g *Gate, ctx *fasthttp.RequestCtx) {
 	x.gate, x.site, x.ctx, x.conn = g, g.site.Load(), ctx, ctx.Conn()
-	x.door = doorOf(x.conn)
+	if x.lane = laneOf(x.conn); x.lane != nil {
+		x.door = x.lane.door
+	}
 	x.started = time.Now()
 	x.outcome = metrics.Refuse
 }
@@ -71,13 +74,13 @@ func (x *exchange) end() {
 		x.out = proxy.SetDate(x.ctx, httpDate(x.started), x.lines, x.out)
 	}
 	x.beStrict()
-	x.count(x.ctx.Response.StatusCode())
+	x.count(x.ctx.Response.StatusCode(), time.Since(x.started))
 	x.release()
 }
 
-func (x *exchange) count(status int) {
+func (x *exchange) count(status int, took time.Duration) {
 	x.gate.metrics.Request(x.outcome, status)
-	x.gate.metrics.RequestDuration(x.outcome, time.Since(x.started).Seconds())
+	x.gate.metrics.RequestDuration(x.outcome, took.Seconds())
 }
 
 // release gives the exchange back, with the buffers it keeps.
@@ -136,14 +139,7 @@ func (x *exchange) read() {
 
 // usesHTTPS tells whether the visitor does, as far as the hop before us shows.
 func (x *exchange) usesHTTPS(remote netip.Addr) bool {
-	return x.site.secure || x.site.trust.HTTPS(remote, x.fields.forwardedProto, overTLS(x.conn))
-}
-
-// overTLS tells whether the visitor's connection is encrypted where it reaches us, or
-// the load balancer that passes its bytes on.
-func overTLS(conn net.Conn) bool {
-	lane := laneOf(conn)
-	return lane != nil && lane.overTLS
+	return x.site.secure || x.site.trust.HTTPS(remote, x.fields.forwardedProto, x.lane != nil && x.lane.overTLS)
 }
 
 // overLimits is the status for a request that measures more than it may, else 0.
@@ -194,7 +190,7 @@ func (x *exchange) isNavigation() bool {
 		return string(f.fetchMode) == "navigate"
 	}
 	form := string(x.method) == "POST" && isForm(f.contentType)
-	return (string(x.method) == "GET" || form) && f.wantsHTML && !f.requestedWith
+	return (string(x.method) == "GET" || form) && f.wantsHTML() && !f.requestedWith
 }
 
 func isForm(contentType []byte) bool {
@@ -224,10 +220,12 @@ type fields struct {
 	host, token, fetchMode, contentType, acceptLanguage []byte
 	origin, accessMethod, accessHeaders                 []byte
 	referer, forwardedProto, forwardedHost, requestID   []byte
+	accept, acceptEncoding                              []byte
 	cookies                                             [][]byte // the lines that may hold one of ours
 	forwardedFor                                        [8][]byte
 	forwarded, count                                    int
-	wantsHTML, requestedWith, prefetch, gzip            bool
+	requestedWith, prefetch                             bool
+	acceptsHTML                                         bool // says another line of Accept
 	hasToken                                            bool // also when it is empty: an app that has none yet
 	override                                            bool // a framework may take another method for this one
 }
@@ -277,7 +275,10 @@ func (f *fields) take(name, value []byte) {
 				f.cookies = append(f.cookies, value)
 			}
 		case proxy.EqualFold(name, "accept"):
-			f.wantsHTML = f.wantsHTML || containsFold(value, "text/html")
+			if f.accept != nil {
+				f.acceptsHTML = f.acceptsHTML || containsFold(f.accept, "text/html")
+			}
+			f.accept = value
 		case proxy.EqualFold(name, "origin"):
 			f.origin = value
 		}
@@ -313,7 +314,7 @@ func (f *fields) take(name, value []byte) {
 	case 15:
 		switch {
 		case proxy.EqualFold(name, "accept-encoding"):
-			f.gzip = acceptsGzip(value)
+			f.acceptEncoding = value
 		case proxy.EqualFold(name, "accept-language"):
 			f.acceptLanguage = value
 		case proxy.EqualFold(name, "x-forwarded-for"):
@@ -349,6 +350,11 @@ func (f *fields) take(name, value []byte) {
 			f.accessHeaders = value
 		}
 	}
+}
+
+// wantsHTML tells whether the answer is to be HTML, as far as what is accepted shows.
+func (f *fields) wantsHTML() bool {
+	return f.acceptsHTML || containsFold(f.accept, "text/html")
 }
 
 // acceptsGzip tells whether a browser takes gzip; a weight of 0 says that it does not.

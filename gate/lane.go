@@ -41,6 +41,8 @@ type laneConn struct {
 	between bool
 	waits   atomic.Bool  // for a request, until the server has begun with it
 	state   atomic.Int32 // laneQuiet and so on
+
+	known knownToken
 }
 
 const (
@@ -195,7 +197,7 @@ func (s *Server) answerInLane(c *laneConn, read []byte) (taken bool, err error) 
 			err = io.EOF
 		}
 	}()
-	x.gate, x.site, x.conn, x.door = s.gate, s.gate.site.Load(), c, c.door
+	x.gate, x.site, x.conn, x.lane, x.door = s.gate, s.gate.site.Load(), c, c, c.door
 	if x.site.byAddr != nil || !x.readPoll(rest) {
 		return false, nil
 	}
@@ -216,12 +218,13 @@ func (s *Server) answerInLane(c *laneConn, read []byte) (taken bool, err error) 
 		x.https = x.usesHTTPS(remoteAddr(c.RemoteAddr()))
 	}
 	x.writePoll(&a, c.state.Load() == laneClosing)
-	now := time.Now()
+	took := time.Since(x.started)
+	now := x.started.Add(took)
 	_ = c.SetWriteDeadline(now.Add(s.http.WriteTimeout))
 	_ = c.SetReadDeadline(now.Add(s.http.IdleTimeout))
 	_, err = c.Conn.Write(x.out)
 	c.door.Idle()
-	x.count(fasthttp.StatusOK)
+	x.count(fasthttp.StatusOK, took)
 	return true, err
 }
 
@@ -233,7 +236,7 @@ func (x *exchange) readPoll(rest []byte) bool {
 		return false
 	}
 	lines, ok := bytes.CutPrefix(rest[end:], []byte(" HTTP/1.1\r\n"))
-	if !ok || len(x.site.origins) > 0 || !x.head.ReadSimple(lines) {
+	if !ok || len(x.site.origins) > 0 || !x.head.ReadSimple(x.lane.Conn, lines) {
 		return false
 	}
 	if x.room = x.site.byName[string(rest[:end])]; x.room == nil {

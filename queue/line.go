@@ -130,8 +130,10 @@ func (l *Line) Settings() *Settings { return &l.view.Load().Settings }
 // Time returns room time, as far as this gate knows it. Where its process stood still
 // for a while, it finds out first how long that was, which may take as long as a call
 // of the store: others went on meanwhile, and passes ended.
-func (l *Line) Time() Time {
-	now := l.now()
+func (l *Line) Time() Time { return l.TimeAt(l.now()) }
+
+// TimeAt is Time where the gate's clock was looked at a moment ago.
+func (l *Line) TimeAt(now time.Time) Time {
 	if l.contact.isOld(now.Sub(l.begun)) {
 		l.contact.await(now.Sub(l.begun))
 		now = l.now()

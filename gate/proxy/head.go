@@ -1,6 +1,10 @@
 package proxy
 
-import "github.com/valyala/fasthttp"
+import (
+	"net"
+
+	"github.com/valyala/fasthttp"
+)
 
 // Head is the header of a request, taken apart.
 type Head struct {
@@ -19,19 +23,17 @@ func (h *Head) Read(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-// ReadSimple takes the field lines of a header apart, blank line included, and tells
-// whether the request asks for an answer and for nothing else: it has no body and one
-// Host, and wants nothing of the connection but that it stays. Whatever else it may
-// be is for the server to read.
-func (h *Head) ReadSimple(raw []byte) bool {
-	var err error
-	h.raw = raw
-	if h.fields, err = scan(h.fields[:0], raw, 0, true); err != nil {
+// ReadSimple takes the field lines of the header that was read of conn last, blank line
+// included, and tells whether the request asks for an answer and for nothing else: it has
+// no body and one Host, and wants nothing of the connection but that it stays. Whatever
+// else it may be is for the server to read.
+func (h *Head) ReadSimple(conn net.Conn, raw []byte) bool {
+	v, ok := conn.(*strictConn)
+	if !ok || v.refused != nil || !v.whole() || v.head.length != lengthNone || v.head.hosts != 1 {
 		return false
 	}
-	hosts := 0
-	for i := range h.fields {
-		f := &h.fields[i]
+	for i := range v.head.lines {
+		f := &v.head.lines[i]
 		switch f.kind {
 		case length, encoding, upgrade, expect, hop, te, trailer:
 			return false
@@ -39,14 +41,10 @@ func (h *Head) ReadSimple(raw []byte) bool {
 			if !EqualFold(raw[f.value:f.end], "keep-alive") {
 				return false
 			}
-		case host:
-			hosts++
-			if !isHost(raw[f.value:f.end]) {
-				return false
-			}
 		}
 	}
-	return hosts == 1
+	h.raw, h.fields = raw, append(h.fields[:0], v.head.lines...)
+	return true
 }
 
 // Len is how many fields there are.
