@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -36,6 +37,8 @@ type Conn struct {
 	begun bool        // the server's own
 	asked bool        // likewise: whether it is favoured was decided
 	paid  bool        // likewise: it was put on an address's account
+
+	spared bool // the reader's: of this request something was read after its time
 
 	// Guarded by door.mu.
 	at         int // in door.conns
@@ -95,12 +98,14 @@ func (k *Conn) Begin() {
 		k.begun = true
 		k.door.begin(k)
 	}
+	k.spared = false
 	k.set(busy)
 }
 
 // Idle says that a request was answered.
 func (k *Conn) Idle() {
 	if k != nil {
+		k.spared = false
 		k.set(idle)
 	}
 }
@@ -150,11 +155,25 @@ func (k *Conn) Ending() bool {
 // end was decided is read all the same: nobody could know of the end who sent it.
 func (k *Conn) Read(p []byte) (int, error) {
 	n, err := k.Conn.Read(p)
-	if err != nil && n == 0 && k.stays() {
+	if err != nil && n == 0 && (k.stays() || k.inTime(err)) {
 		return k.Conn.Read(p)
 	}
 	return n, err
 }
+
+// inTime tells whether a visitor whose time is over has sent something before that,
+// which a gate short of processors did not come to read. It is read, once a request:
+// whoever sends drop by drop gains no more than the moment for it.
+func (k *Conn) inTime(err error) bool {
+	if k.spared || !errors.Is(err, os.ErrDeadlineExceeded) || k.Ending() || !hasArrived(k.Conn) {
+		return false
+	}
+	k.spared = true
+	return k.SetReadDeadline(time.Now().Add(sparedFor)) == nil
+}
+
+// sparedFor is for a read of what is there already.
+const sparedFor = time.Second
 
 // stays tells whether a connection is not to end after all.
 func (k *Conn) stays() bool {

@@ -312,6 +312,9 @@ func (d *Door) clear() {
 	}
 	d.mu.Unlock()
 	for _, k := range late {
+		if hasArrived(k.Conn) { // it is the gate that is late
+			continue
+		}
 		if k.doing.CompareAndSwap(k.word(fresh), uint64(leaving)) || k.doing.CompareAndSwap(k.word(reading), uint64(leaving)) {
 			d.metrics.Refused(metrics.RefusedLate)
 			k.end()

@@ -1,8 +1,10 @@
 package door
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -437,12 +439,7 @@ func TestAStopEndsWhatIsUnusedAndReadsWhatHasArrived(t *testing.T) {
 			c.before(k)
 			const request = "GET / HTTP/1.1\r\n"
 			if c.sent {
-				if _, err := io.WriteString(visitor, request); err != nil {
-					t.Fatal(err)
-				}
-				for !hasArrived(k.Conn) {
-					runtime.Gosched()
-				}
+				k.sends(t, visitor, request)
 			}
 			d.wait(c.wait)
 			d.EndUnused(age)
@@ -457,5 +454,58 @@ func TestAStopEndsWhatIsUnusedAndReadsWhatHasArrived(t *testing.T) {
 				t.Errorf("read %q, %v", b[:n], err)
 			}
 		})
+	}
+}
+
+// sends has the visitor send something, which arrives.
+func (k *Conn) sends(t *testing.T, visitor io.Writer, what string) {
+	t.Helper()
+	if _, err := io.WriteString(visitor, what); err != nil {
+		t.Fatal(err)
+	}
+	for !hasArrived(k.Conn) {
+		runtime.Gosched()
+	}
+}
+
+func TestWhatCameInTimeIsReadByAGateThatIsLate(t *testing.T) {
+	d := open(t)
+	k, visitor := d.opened(t)
+	read := func() (string, error) {
+		_ = k.SetReadDeadline(time.Now().Add(-time.Minute))
+		b := make([]byte, 100)
+		n, err := k.Read(b)
+		return string(b[:n]), err
+	}
+	k.sends(t, visitor, "GET / HTTP/1.1\r\n")
+	if got, err := read(); err != nil || got != "GET / HTTP/1.1\r\n" {
+		t.Errorf("read %q, %v", got, err)
+	}
+	k.sends(t, visitor, "Drip: d")
+	if got, err := read(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("who sends drop by drop is given time for %q, %v", got, err)
+	}
+	k.Begin()
+	if got, err := read(); err != nil || got != "Drip: d" {
+		t.Errorf("read %q, %v of another request", got, err)
+	}
+	if _, err := read(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%v where nothing came", err)
+	}
+}
+
+func TestACrowdedDoorKeepsTheRequestsItDidNotComeToRead(t *testing.T) {
+	d := open(t)
+	k, visitor := d.opened(t)
+	silent, _ := d.opened(t)
+	d.arrive(t, 70)
+	d.wait(late + 1)
+	k.sends(t, visitor, "GET / HTTP/1.1\r\n")
+	d.clear()
+	if k.Ending() {
+		t.Error("it ends a connection whose request has arrived")
+	}
+	if !silent.Ending() {
+		t.Error("it keeps one on which nothing has come")
 	}
 }
