@@ -144,7 +144,9 @@ type Renewal struct {
 	Claimed bool
 	// Restored: the store did not know the session and took the pass's word.
 	Restored bool
-	// Overshoot: this call raised called+active above max_active.
+	// Overshoot: this call raised called+active above max_active. Whoever was inside
+	// already when it was lowered, the room opened, or something was lost is none, until
+	// visitors are called by the limit again.
 	Overshoot bool
 }
 

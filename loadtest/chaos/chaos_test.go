@@ -181,7 +181,7 @@ func TestVerdict(t *testing.T) {
 				e.verdict.Cases = append(e.verdict.Cases, judge.Case{What: what, From: after(e, 11*time.Second).UnixNano(), To: after(e, 12*time.Second).UnixNano(), Number: 1})
 			}
 		}, "P1 P2 P3 P4 P6"},
-		{"a gate counts too many", "shop-500", func(e *evidence) { e.overshoot = 1 }, "P2"},
+		{"a gate counts too many", "shop-500", func(e *evidence) { e.overshoot = []rise{{by: 1}} }, "P2"},
 		{"somebody came past the gate", "shop-500", func(e *evidence) { e.shop.Unadmitted = 1 }, "P5"},
 		{"a slot is not free again", "shop-500", func(e *evidence) { e.left.Called = 1 }, "P8"},
 		{"a gate dies by itself", "shop-500", func(e *evidence) { e.broken = []string{"gate 1 ended by itself"} }, "--"},

@@ -68,6 +68,11 @@ scenarios:
 // try carries the run out.
 func (c *trial) try(t proc.T, sluice string, tell io.Writer) *evidence {
 	t.Helper()
+	if c.logs != "" {
+		if err := os.MkdirAll(c.logs, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
 	clock := slices.ContainsFunc(c.kinds, func(k *kind) bool { return k.clock })
 	e := &evidence{room: c.room, faults: plan(c.seed, c.length, c.kinds)}
 	for _, k := range c.kinds {
@@ -157,7 +162,7 @@ func (c *trial) try(t proc.T, sluice string, tell io.Writer) *evidence {
 	for _, g := range w.gates {
 		g.read()
 	}
-	e.overshoot, e.restored = w.total("sluice_overshoot_total"), w.total("sluice_restored_total")
+	e.overshoot, e.restored = w.rises(overshot), w.total("sluice_restored_total")
 	e.shop = w.shop.origin.Stats()
 	e.broken = w.died()
 	for _, g := range w.gates {

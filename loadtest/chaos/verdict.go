@@ -23,7 +23,7 @@ type evidence struct {
 	events   []byte      // what visitors saw, a judge.Log
 	came     []time.Time // when they were given their places, in order
 
-	overshoot float64  // by the gates' own count
+	overshoot []rise   // by the gates' own count
 	restored  float64  // likewise
 	left      counts   // who was in line or had a slot when all were gone
 	broken    []string // gates that died, races that were found
@@ -127,8 +127,8 @@ func (e *evidence) judge() *result {
 		}
 		p.broken = append(p.broken, fmt.Sprintf("%s: %s: %s", e.since(x.at), x.step, x.why))
 	}
-	if n := e.overshoot; n > 0 {
-		of("P2").broken = append(of("P2").broken, fmt.Sprintf("sluice_overshoot_total is %g", n))
+	for _, x := range e.overshoot {
+		of("P2").broken = append(of("P2").broken, fmt.Sprintf("%s to %s: %s of gate %d rose by %g", e.since(x.from), e.since(x.to), overshot, x.gate, x.by))
 	}
 	if n := e.shop.Unadmitted + e.shop.Leaked; n > 0 {
 		of("P5").broken = append(of("P5").broken, fmt.Sprintf("%d requests reached the shop that should not have: %s", n, strings.Join(e.shop.Examples, "; ")))

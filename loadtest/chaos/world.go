@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -78,13 +79,24 @@ type gate struct {
 	up    atomic.Bool // takes visitors, by the balancer's last look
 	races []string    // found in processes that have ended
 	ends  bool        // a fault has ended it: its death is no news
-	mu    sync.Mutex  // of counts
+	mu    sync.Mutex  // of what follows
 	// counts are the counters that are watched, over all processes of this gate.
 	counts map[string]*count
+	looked time.Time // when they were last read
 }
 
 // count is a counter that begins at 0 with each process.
-type count struct{ before, last float64 }
+type count struct {
+	before, last float64
+	rises        []rise
+}
+
+// rise is that a counter was higher at one look than at the look before.
+type rise struct {
+	gate     int
+	from, to time.Time // of the two looks
+	by       float64
+}
 
 // newWorld starts everything and waits until it is ready.
 func newWorld(t proc.T, sluice string, n int, r room, faked bool) *world {
@@ -214,7 +226,9 @@ func (g *gate) ask(method, path, body string, patience time.Duration, to io.Writ
 }
 
 // watched are the counters that are kept over restarts.
-var watched = []string{"sluice_overshoot_total", "sluice_restored_total", "sluice_no_show_total"}
+var watched = []string{overshot, "sluice_restored_total", "sluice_no_show_total"}
+
+const overshot = "sluice_overshoot_total"
 
 // read keeps the gate's counters. It may be called from any goroutine.
 func (g *gate) read() {
@@ -222,8 +236,10 @@ func (g *gate) read() {
 	if g.get("/metrics", time.Second, &page) != nil {
 		return
 	}
+	now := time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	defer func() { g.looked = now }()
 	for lines := bufio.NewScanner(&page); lines.Scan(); {
 		for _, name := range watched {
 			rest, ok := strings.CutPrefix(lines.Text(), name+"{")
@@ -242,6 +258,10 @@ func (g *gate) read() {
 			}
 			if value < c.last {
 				c.before += c.last
+				c.last = 0
+			}
+			if by := value - c.last; by > 0 {
+				c.rises = append(c.rises, rise{g.number, g.looked, now, by})
 			}
 			c.last = value
 		}
@@ -259,6 +279,19 @@ func (w *world) total(name string) (sum float64) {
 		g.mu.Unlock()
 	}
 	return sum
+}
+
+// rises are those of a counter at all gates, in order of time.
+func (w *world) rises(name string) (out []rise) {
+	for _, g := range w.gates {
+		g.mu.Lock()
+		if c := g.counts[name]; c != nil {
+			out = append(out, c.rises...)
+		}
+		g.mu.Unlock()
+	}
+	slices.SortFunc(out, func(a, b rise) int { return a.to.Compare(b.to) })
+	return out
 }
 
 // counts is what a gate's API says of the room.

@@ -29,6 +29,7 @@ func (r *room) copy() *room {
 	c := newRoom()
 	c.started, c.time, c.before, c.born, c.wall, c.generation = r.started, r.time, r.before, r.born, r.wall, r.generation
 	c.count, c.credit, c.calls, c.front, c.last = r.count, r.credit, r.calls, r.front, r.last
+	c.most = r.most
 	c.ladder, c.ladderAt, c.overrides = r.ladder, r.ladderAt, copied(r.overrides)
 	c.agenda.items, c.leftOrder.items = slices.Clone(r.agenda.items), slices.Clone(r.leftOrder.items)
 	c.left = maps.Clone(r.left)
@@ -141,6 +142,7 @@ func (s *Store) Note(name string, instant, place func(queue.Time), number func(i
 		number(r.credit.Units)
 		instant(queue.Time(r.credit.At * 1000))
 	}
+	number(r.most)
 	place(r.front)
 	place(r.last)
 	place(r.ladder.Last)

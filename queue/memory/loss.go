@@ -51,7 +51,7 @@ func (r *room) lose(c *queue.Call, found queue.Found) {
 	}
 	l.Born, r.born = r.time, r.time
 	l.until = r.time.Add(max(s.Session+queue.SlotMargin, 2*s.ReturnWithin()))
-	r.ladderAt = 0
+	r.ladderAt, r.most = 0, 0
 	r.loss = &l
 	if !l.blank {
 		r.holdBack(max(c.Hold, queue.LeastHold))

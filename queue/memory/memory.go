@@ -72,7 +72,9 @@ func (s *Store) Renew(ctx context.Context, c *queue.Call, in []queue.Visit, out 
 	}
 	r := s.lock(c.Room)
 	defer r.mu.Unlock()
-	r.begin(s.now(), c)
+	if r.begin(s.now(), c) {
+		r.settleMost(c.Settings)
+	}
 	for i := range in {
 		out = append(out, r.renew(c, &in[i]))
 	}

@@ -59,6 +59,7 @@ type room struct {
 	leftOrder agenda
 
 	credit    queue.Credit
+	most      int64      // see settleMost
 	loss      *loss      // nil: none that still matters
 	born      queue.Time // when this generation began
 	calls     int64
@@ -195,6 +196,7 @@ func (r *room) welcome(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standi
 		fresh && a.Claim && r.count[waiting] == 0 && !r.isHeld() && r.callable(s) > 0:
 		if s.Mode != queue.ModeOpen {
 			r.credit = r.credit.Spend(1)
+			r.most = s.MaxActive
 		}
 		v := r.add(a.ID, place, called, 0)
 		r.call(v, r.time.Add(s.ClaimWithin))
@@ -280,7 +282,7 @@ func (r *room) renew(c *queue.Call, in *queue.Visit) queue.Renewal {
 			r.useUp(in.ID, in.Place, r.time.Add(s.UsedFor()))
 			return queue.Renewal{Gone: true}
 		}
-		out.Overshoot = s.Mode == queue.ModeAuto && s.MaxActive > 0 && r.count[called]+r.count[active] >= s.MaxActive
+		out.Overshoot = s.Mode == queue.ModeAuto && r.most > 0 && r.count[called]+r.count[active] >= r.most
 	}
 	switch {
 	case v == nil:
@@ -333,6 +335,7 @@ func (r *room) tick(c *queue.Call, fresh bool) queue.Snapshot {
 	r.expire(c, &out)
 	r.forget()
 	if fresh {
+		r.settleMost(c.Settings)
 		r.callNext(c, &out)
 		r.forgetAbsent(c.Settings, &out)
 	}
@@ -454,8 +457,22 @@ func (r *room) callNext(c *queue.Call, out *queue.Snapshot) {
 		}
 		r.credit = r.credit.Spend(1)
 		r.call(v, min(v.deadline, r.time.Add(c.Settings.ClaimWithin)))
+		r.most = c.Settings.MaxActive
 		out.NewCalls++
 		n--
+	}
+}
+
+// settleMost keeps the most who may be inside: max_active, but as many as were inside
+// when it was lowered, as far as they still are. 0 is any number: there is no limit, or
+// the room is open, or something was lost; and whoever comes back was inside before, until
+// somebody is called by the limit again.
+func (r *room) settleMost(s *queue.Settings) {
+	switch {
+	case s.MaxActive == 0 || s.Mode == queue.ModeOpen:
+		r.most = 0
+	case r.most > 0:
+		r.most = max(s.MaxActive, min(r.most, r.count[called]+r.count[active]+r.ghosts(s)))
 	}
 }
 

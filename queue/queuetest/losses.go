@@ -113,6 +113,64 @@ func losses(t *testing.T, open Open) {
 		equal(t, "calls", s.NewCalls, 2)
 	})
 
+	// Found by chaos: limit-open, or limit-active, and within its time a loss.
+	t.Run("who was inside when the limit was lowered is no overshoot after a loss", func(t *testing.T) {
+		for _, lower := range []queue.Mode{queue.ModeAuto, queue.ModeOpen} {
+			l := newLine(t, wiping(open), func(s *queue.Settings) { s.MaxActive, s.Mode = 4, lower })
+			names := []string{"ann", "bob", "cat", "dee"}
+			l.join(names...)
+			l.tick()
+			for _, name := range names {
+				l.polls(name, "admitted claimed")
+			}
+			l.set.Mode, l.set.MaxActive = queue.ModeAuto, 2
+			l.tick()
+			l.Active = 0 // of all this the first gate knew nothing
+			l.Wipe(l.Room)
+			for _, name := range names[:3] {
+				r := l.use(name)
+				equal(t, name, [2]bool{r.Restored, r.Overshoot}, [2]bool{true, false})
+			}
+			l.leave("ann")
+			l.leave("bob")
+			l.pass(queue.LeastHold)
+			l.join("eve", "fay")
+			equal(t, "calls", l.tick().NewCalls, 1)
+			r := l.use("dee")
+			equal(t, "dee, whose slot eve has", [2]bool{r.Restored, r.Overshoot}, [2]bool{true, true})
+		}
+	})
+
+	t.Run("nor when it is lowered while they come back", func(t *testing.T) {
+		l := newLine(t, wiping(open), func(s *queue.Settings) { s.MaxActive = 4 })
+		l.inside("ann", "bob", "cat")
+		l.Active = 3
+		l.Wipe(l.Room)
+		l.use("ann")
+		l.pass(queue.LeastHold)
+		l.join("eve")
+		equal(t, "calls", l.tick().NewCalls, 1)
+		l.set.MaxActive = 1
+		l.tick()
+		equal(t, "bob is one too many", l.use("bob").Overshoot, false)
+		equal(t, "cat is one too many", l.use("cat").Overshoot, false)
+		more := queue.Visit{ID: 99, Place: l.now, Called: l.now, Until: l.now.Add(time.Minute), At: l.now}
+		equal(t, "whom nobody knew of is one too many", l.renew(more)[0].Overshoot, true)
+	})
+
+	// Found by chaos: key-left, and the gates tell again whom they let in.
+	t.Run("nor who came in for somebody whom an older copy still has inside", func(t *testing.T) {
+		l := newLine(t, wiping(open), func(s *queue.Settings) { s.MaxActive = 2 })
+		l.join("ann", "bob")
+		equal(t, "calls", l.tick().NewCalls, 2)
+		came := queue.Visit{ID: 99, Place: l.now, Called: l.now, Until: l.now.Add(time.Minute), At: l.now}
+		l.Told = l.now.Add(time.Second) // the store had been told more
+		before := l.Generation
+		r := l.renew(came)[0]
+		later(t, l.Generation, before)
+		equal(t, "they are", [2]bool{r.Restored, r.Overshoot}, [2]bool{true, false})
+	})
+
 	t.Run("who was inside stays inside, and takes no second slot", func(t *testing.T) {
 		l := newLine(t, wiping(open), func(s *queue.Settings) { s.MaxActive = 3 })
 		l.inside("ann", "bob", "cat")

@@ -381,7 +381,7 @@ func (m *machine) uses(t *rapid.T) {
 				t.Skip("nobody has a pass")
 			}
 		}
-		m.model.begin(m.wall, c)
+		m.model.fall(c, m.model.begin(m.wall, c))
 		got, moment, err := m.Store.Renew(context.Background(), c, in, nil)
 		if err != nil {
 			t.Fatal(err)

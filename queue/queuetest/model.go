@@ -23,6 +23,7 @@ type model struct {
 	front      queue.Time
 	last       queue.Time
 	calls      int64
+	legal      int64 // most who may be inside, 0 any number
 
 	loss     loss
 	born     queue.Time // of the generation
@@ -170,7 +171,7 @@ type loss struct {
 func (m *model) lose(c *queue.Call, found queue.Found, before queue.Time) {
 	slots := m.count(called) + m.count(active)
 	l := loss{Loss: queue.Loss{Found: found, Waiting: m.count(inLine), Slots: slots}, seated: slots, before: before}
-	m.calls = 0
+	m.calls, m.legal = 0, 0
 	start := int64(0)
 	if found == queue.FoundNothing && c.Told == 0 {
 		l.blank, l.since = true, m.now.Add(-c.Running)
@@ -362,6 +363,9 @@ func (m *model) enter(c *queue.Call, a queue.Arrival, knows bool) queue.Standing
 			if !open && m.limit.perHour >= 0 {
 				m.limit.calls = append(m.limit.calls, m.earned())
 			}
+			if !open {
+				m.legal = s.MaxActive
+			}
 			p = m.add(a.ID, place)
 			m.call(p, m.now.Add(s.ClaimWithin))
 			out.Joined, out.Claimed = true, true
@@ -447,6 +451,22 @@ func sessionEnd(s *queue.Settings, called, end queue.Time) queue.Time {
 	return end + 10_000_000
 }
 
+// fall lowers the most who may be inside to max_active, as people leave.
+func (m *model) fall(c *queue.Call, knows bool) {
+	s := c.Settings
+	if !knows {
+		return
+	}
+	if s.MaxActive == 0 || s.Mode == queue.ModeOpen {
+		m.legal = 0
+	}
+	if inside := m.count(called) + m.count(active) + m.ghosts(s); m.legal > s.MaxActive {
+		m.legal = min(m.legal, max(inside, s.MaxActive))
+	} else if m.legal > 0 {
+		m.legal = s.MaxActive
+	}
+}
+
 func (m *model) renew(c *queue.Call, v queue.Visit) (out queue.Renewal) {
 	s := c.Settings
 	p := m.people[v.ID]
@@ -466,8 +486,8 @@ func (m *model) renew(c *queue.Call, v queue.Visit) (out queue.Renewal) {
 		out.Gone = true
 		return out
 	}
-	if !slot && s.Mode == queue.ModeAuto && s.MaxActive > 0 {
-		out.Overshoot = m.count(called)+m.count(active)+1 > s.MaxActive
+	if !slot && s.Mode == queue.ModeAuto {
+		out.Overshoot = m.legal > 0 && m.count(called)+m.count(active)+1 > m.legal
 	}
 	end := sessionEnd(s, since, min(v.At, m.now).Add(max(s.Session, v.Extend)))
 	switch {
@@ -543,6 +563,7 @@ func (m *model) tick(c *queue.Call, knows bool) (out queue.Snapshot, justCalled 
 			m.goAway(s, p, &out)
 		}
 	}
+	m.fall(c, knows)
 	for _, p := range m.line() {
 		if m.free(c, knows) == 0 || m.now < m.loss.held && p.place > m.loss.barrier {
 			break
@@ -551,6 +572,7 @@ func (m *model) tick(c *queue.Call, knows bool) (out queue.Snapshot, justCalled 
 			m.limit.calls = append(m.limit.calls, m.earned())
 		}
 		m.call(p, min(p.deadline, m.now.Add(s.ClaimWithin)))
+		m.legal = s.MaxActive
 		justCalled = append(justCalled, p)
 	}
 	if s.MaxWaiting > 0 && knows {

@@ -178,6 +178,26 @@ func renewals(t *testing.T, open Open) {
 		}
 	})
 
+	t.Run("who was inside when max_active was lowered is no overshoot; who comes beyond them is", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.MaxActive = 3 })
+		l.join("ann", "bob", "cat", "dee", "eve")
+		equal(t, "calls", l.tick().NewCalls, 3)
+		pass := func(name string) queue.Visit {
+			v := l.visit(name)
+			v.Called, v.Until = l.now, l.now.Add(time.Minute)
+			return v
+		}
+		l.set.MaxActive = 1
+		l.tick()
+		equal(t, "ann, who was called before", l.renew(pass("ann"))[0].Overshoot, false)
+		l.leave("bob")
+		equal(t, "dee, where ann and cat are inside", l.renew(pass("dee"))[0].Overshoot, true)
+		l.leave("dee")
+		l.leave("ann")
+		l.tick()
+		equal(t, "eve, where cat alone is inside", l.renew(pass("eve"))[0].Overshoot, true)
+	})
+
 	t.Run("renewals take neither credit nor count as calls", func(t *testing.T) {
 		l := newLine(t, open, func(s *queue.Settings) { s.Rate = queue.Rate{N: 1, Per: queue.PerHour} })
 		l.join("ann", "bob")

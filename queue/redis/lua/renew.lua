@@ -13,6 +13,7 @@ local function answer(till, flags)
 end
 
 local slots = call('ZCARD', called) + call('ZCARD', active)
+settle_most(slots)
 
 -- seat: gives an id, wherever it is known, an active slot. Returns until when the
 -- slot lives by what was promised so far, when the visitor was called, and what was done.
@@ -34,7 +35,7 @@ local function seat(id, place, called_at, promised)
     came_back(called_at)
     if read_loss() and called_at < y.born then y.seated = y.seated + 1 end
   end
-  if mode == AUTO and max_active > 0 and slots >= max_active then done = done + OVERSHOOT end
+  if mode == AUTO and most > 0 and slots >= most then done = done + OVERSHOOT end
   slots = slots + 1
   call('HSET', since, id, called_at)
   use_up(id, place, now + used_for)

@@ -3,7 +3,7 @@
 -- All instants are room time in microseconds, whole numbers below 2^53. They are
 -- handed to commands as numbers: `..` and tostring() would cut them to 14 digits.
 --
--- KEYS[1]   meta      HASH    time, wall, generation; units, at, perhour, burst; last, front, calls; ladder_at;
+-- KEYS[1]   meta      HASH    time, wall, generation; units, at, perhour, burst; last, front, calls; ladder_at; most;
 --                             run (of the server), keys (how many), retried, young and what is known of a loss, see lose
 -- KEYS[2]   waiting   ZSET    id -> place: the line, present visitors only
 -- KEYS[3]   present   HASH    id -> until when a visitor counts as present, 8 bytes, the first of them UNHEARD
@@ -76,7 +76,7 @@ local function count_keys()
 end
 
 local m = call('HMGET', meta, 'time', 'wall', 'generation', 'units', 'at', 'perhour', 'burst', 'last', 'front', 'calls',
-  'run', 'keys', 'young', 'retried')
+  'run', 'keys', 'young', 'retried', 'most')
 local known_version = tonumber(call('HGET', overrides, 'version') or 0)
 local fresh = version >= known_version
 local now, units, at, perhour, burst
@@ -87,6 +87,8 @@ local last, front, calls = known_last or 0, known_front or 0, known_calls or 0
 local generation = known_generation
 local before = tonumber(m[1])
 local known_retried = tonumber(m[14]) or 0
+local known_most = tonumber(m[15]) or 0
+local most = known_most -- see settle_most
 local retried = known_retried -- when a second try of a newcomer was last carried out
 if before then
   now = before + min(max(wall - tonumber(m[2]), 0), MAX_STEP)
@@ -146,7 +148,7 @@ local function lose(found, line_whole, slots_whole)
   call('UNLINK', ladder)
   y = {blank = 0, since = 0, held = 0, found = found, barrier = 0, before = before or 0, ghost_active = 0, ghost_called = 0}
   y.kept_line, y.kept_slots, y.seated = kept_line, kept_slots, kept_slots
-  calls = 0
+  calls, most = 0, 0
   units = 0
   if not before and told == 0 then
     y.blank = 1
@@ -286,7 +288,21 @@ local function callable(slots)
   return max(n, 0)
 end
 
+-- settle_most keeps the most who may be inside: max_active, but as many as were inside
+-- when it was lowered, as far as they still are. 0 is any number: there is no limit, or the
+-- room is open, or something was lost; and whoever comes back was inside before, until
+-- somebody is called by the limit again.
+local function settle_most(slots)
+  if not fresh then return end
+  if mode == OPEN or max_active == 0 then
+    most = 0
+  elseif most > 0 then
+    most = max(max_active, min(most, slots + ghosts()))
+  end
+end
+
 local function spend(n)
+  if n > 0 then most = max_active end
   if perhour > 0 then units = units - n * VISITOR end
 end
 
@@ -307,6 +323,7 @@ local function save()
   keep('last', last, known_last)
   keep('front', front, known_front)
   keep('calls', calls, known_calls)
+  keep('most', most, known_most)
   keep('run', run, m[11])
   keep('keys', count_keys(), tonumber(m[12]))
   keep('young', young, known_young)

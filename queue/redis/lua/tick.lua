@@ -144,6 +144,7 @@ end
 -- Call those who are next. Nobody is called whose time to be present is over,
 -- also when there were too many of them to take out above.
 local slots = call('ZCARD', called) + call('ZCARD', active)
+settle_most(slots)
 local in_line = call('ZCARD', waiting)
 local n = min(callable(slots), in_line)
 if n > MAX_WORK then n, more = MAX_WORK, 1 end
