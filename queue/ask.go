@@ -48,10 +48,15 @@ func (l *Line) Poll(id ID, place Time, hold bool, alive func() bool) Answer {
 		}
 	}
 	position := v.Ladder.Position(place)
-	after := PollAfter(v.pace.turn(max(position, 1), &v.Settings), v.crowd, &v.Settings, chance())
-	a := Arrival{ID: id, Place: place, Deadline: PresentUntil(l.clock.timeAt(now), after)}
+	turn, at := v.pace.turn(max(position, 1), &v.Settings), l.clock.timeAt(now)
+	after := PollAfter(turn, v.crowd, &v.Settings, chance())
+	a := Arrival{ID: id, Place: place, Deadline: PresentUntil(at, after)}
 	if l.far(v, now, place, position) {
-		l.mark(a, now, present(after))
+		if !Covers(l.marked.until(id, at), at, after) {
+			far := a
+			far.Deadline = MarkUntil(at, after, turn)
+			l.mark(far, now, far.Deadline.Sub(at))
+		}
 		s := Standing{State: Waiting, Place: place, Rank: -1}
 		if v.Settings.Mode == ModeClosed {
 			s.State = Closed

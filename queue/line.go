@@ -41,6 +41,7 @@ type Line struct {
 	joining  joining
 	leaving  group[Departure, Departed]
 	marks    marks
+	marked   marked
 	visits   visits
 	given    given
 	down     atomic.Bool // the latest Tick failed

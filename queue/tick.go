@@ -169,6 +169,7 @@ func (l *Line) see(s Snapshot, sent time.Time, joined int64) (again bool) {
 	if !rebuilt || v.numbers.IsZero() {
 		v.numbers = sent
 	}
+	l.marked.fit(v.crowd)
 	v.growth = growth(&v, &s)
 	v.joined = joined
 	v.Snapshot, v.received, v.pace, v.rebuilt = s, sent, l.pace, rebuilt
@@ -197,6 +198,7 @@ func (l *Line) tellMemory(full bool) {
 // lost notes that the store lost something. What this gate gave and saw is told again.
 func (l *Line) lost(s *Snapshot) {
 	l.given.lost()
+	l.marked.forget()
 	args := []any{"generation", s.Generation}
 	if s.Loss != nil {
 		args = append(args, "found", s.Loss.Found.String(), "waiting_kept", s.Loss.Waiting, "slots_kept", s.Loss.Slots)

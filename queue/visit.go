@@ -43,6 +43,7 @@ func (l *Line) mark(a Arrival, now time.Time, present time.Duration) {
 	m.mu.Lock()
 	if len(m.items) < maxMarks {
 		m.items = append(m.items, mark{a, now.Sub(l.begun) + present})
+		l.marked.note(a.ID, a.Deadline)
 	}
 	m.mu.Unlock()
 }
@@ -355,6 +356,7 @@ func (l *Line) sendMarks(enter func([]Arrival, []Standing) ([]Standing, error)) 
 			arrivals = append(arrivals, a)
 		}
 		if standings, err = enter(arrivals, standings[:0]); err != nil {
+			l.marked.forget()
 			break
 		}
 		unsent = unsent[len(batch):]

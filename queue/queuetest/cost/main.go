@@ -122,8 +122,9 @@ type figures struct {
 	tickAgain    time.Duration // at once
 	bytes        float64       // of memory, per visitor
 	rungs        int
-	snapshot     int // bytes of its answer; 0: it is not sent anywhere
-	polls        float64
+	snapshot     int     // bytes of its answer; 0: it is not sent anywhere
+	polls        float64 // per second
+	marks        float64 // that come of them
 	paced        float64 // share of a core, measured; 0: not
 	pacedMarks   float64 // per second, reached
 	pacedTicks   float64
@@ -134,7 +135,7 @@ const ticksPerSecond = 4 // of one gate, where the rate is not high
 
 // share of one core that marks and ticks take, computed.
 func (f *figures) share(gates int) float64 {
-	return f.mark.Seconds()*f.polls + ticksPerSecond*(f.tick+time.Duration(gates-1)*f.tickAgain).Seconds()
+	return f.mark.Seconds()*f.marks + ticksPerSecond*(f.tick+time.Duration(gates-1)*f.tickAgain).Seconds()
 }
 
 // run measures and prints. It reports whether the budget is kept; true when that
@@ -173,8 +174,8 @@ func (c *config) run(t proc.T, out, progress io.Writer) bool {
 
 func (c *config) print(out io.Writer, rows []row, machine, bare string, took time.Duration) {
 	fmt.Fprintf(out, "Cost of one room against the number of visitors who wait in it.\n\n")
-	fmt.Fprintf(out, "| store | waiting | poll | allocations | presence mark | newcomer | tick | tick at once | memory/visitor | rungs | snapshot | marks/s | marks and ticks of a core |\n")
-	fmt.Fprintf(out, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n")
+	fmt.Fprintf(out, "| store | waiting | poll | allocations | presence mark | newcomer | tick | tick at once | memory/visitor | rungs | snapshot | polls/s | marks/s | marks and ticks of a core |\n")
+	fmt.Fprintf(out, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n")
 	for _, r := range rows {
 		snapshot := "not sent"
 		if r.snapshot > 0 {
@@ -184,16 +185,17 @@ func (c *config) print(out io.Writer, rows []row, machine, bare string, took tim
 		if r.paced > 0 {
 			share += fmt.Sprintf(", at its pace %.1f %%", 100*r.paced)
 		}
-		fmt.Fprintf(out, "| %s | %d | %d ns | %.2f | %.2f µs | %.2f µs | %.0f µs | %.0f µs | %.0f B | %d | %s | %.0f | %s |\n",
+		fmt.Fprintf(out, "| %s | %d | %d ns | %.2f | %.2f µs | %.2f µs | %.0f µs | %.0f µs | %.0f B | %d | %s | %.0f | %.0f | %s |\n",
 			r.store, r.waiting, r.poll.Nanoseconds(), r.pollAllocs, micros(r.mark), micros(r.newcomer), micros(r.tick), micros(r.tickAgain),
-			r.bytes, r.rungs, snapshot, r.polls, share)
+			r.bytes, r.rungs, snapshot, r.polls, r.marks, share)
 	}
 	fmt.Fprintf(out, `
 - poll: a visitor far back, answered by the gate alone. mark, newcomer, tick: processor time of the store, of
   redis-server or of the process; marks %d at a time, newcomers %d at a time. Medians of %d rounds.
 - tick: a quarter of a second after the one before, with a new ladder and a look at those whose time to be present
   might be over. tick at once: by another gate, with the ladder that is there.
-- marks/s: polls in a second of visitors who are asked to poll no more often than the budget of 20,000 allows.
+- polls/s: of visitors who are asked to poll no more often than the budget of 20,000 allows, in a room that calls 10 a
+  second. marks/s: what the store hears of that, since a mark of somebody whose turn is far off holds over two polls.
 - of a core: marks and ticks of %d gates in a second, computed from the columns before; "at its pace": measured
   while they were sent for so long as stated below.
 `, markBatch, joinBatch, rounds, c.gates)

@@ -66,12 +66,13 @@ func (m *measured) room(ctx context.Context, n int, c *config, say func(string))
 		return f, err
 	}
 	if m.ownRAM {
-		after -= float64(n) * float64(unsafe.Sizeof(queue.Arrival{}))
+		after -= float64(n) * float64(unsafe.Sizeof(queue.Arrival{})+unsafe.Sizeof(time.Duration(0)))
 	}
 	f.bytes = (after - before) / float64(n)
 	f.polls = r.PollsPerSecond()
 
 	say("marks")
+	polls, told := 0, 0
 	cost, err := median(ctx, func() (cost float64, err error) {
 		marks := 0
 		for marks < marksARound && err == nil {
@@ -79,14 +80,16 @@ func (m *measured) room(ctx context.Context, n int, c *config, say func(string))
 			var more float64
 			more, err = m.spent(func() error { return r.Enter(ctx, in, markBatch) })
 			marks += len(in)
+			polls += min(marksARound, n)
 			cost += more
 		}
+		told += marks
 		return cost / float64(marks), err
 	})
 	if err != nil {
 		return f, err
 	}
-	f.mark = duration(cost)
+	f.mark, f.marks = duration(cost), f.polls*float64(told)/float64(polls)
 
 	say("ticks")
 	if cost, err = median(ctx, func() (float64, error) {

@@ -74,6 +74,7 @@ func pace(ctx context.Context, m *measured, r *crowd.Room, c *config, f *figures
 		store queue.Store
 		call  queue.Call
 		marks []queue.Arrival
+		share int // of them, that are sent at once
 	}
 	gates := make([]*gate, c.gates)
 	for i := range gates {
@@ -88,9 +89,9 @@ func pace(ctx context.Context, m *measured, r *crowd.Room, c *config, f *figures
 		mu.Unlock()
 	}
 	quarters := int(c.paced / (time.Second / ticksPerSecond))
-	share := int(f.polls) / len(gates)
 	for _, g := range gates {
-		g.marks = r.Marks(share * quarters / ticksPerSecond)
+		g.marks = r.Marks(int(f.polls) / len(gates) * quarters / ticksPerSecond)
+		g.share = (len(g.marks)*ticksPerSecond + quarters - 1) / quarters
 	}
 	marks, ticks := 0, 0
 	before, err := m.cpu()
@@ -127,7 +128,7 @@ func pace(ctx context.Context, m *measured, r *crowd.Room, c *config, f *figures
 				if q%ticksPerSecond != i%ticksPerSecond {
 					continue
 				}
-				in := g.marks[:min(share, len(g.marks))]
+				in := g.marks[:min(g.share, len(g.marks))]
 				g.marks = g.marks[len(in):]
 				for len(in) > 0 {
 					n := min(markBatch, len(in))

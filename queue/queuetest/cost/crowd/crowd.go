@@ -20,6 +20,8 @@ const (
 	// newcomers: see queue.Line.
 	MarkBatch = 2000
 	JoinBatch = 256
+	// perSecond is the rate that everybody in a room goes by who expects a turn.
+	perSecond = 10
 )
 
 // Room is a filled room. Its methods are for one goroutine.
@@ -28,8 +30,9 @@ type Room struct {
 	Call  queue.Call
 	every time.Duration // between two polls of one visitor
 	line  []queue.Arrival
-	next  int        // who polls next, and
-	at    queue.Time // when
+	turns []time.Duration // when each expects to be called
+	next  int             // who polls next, and
+	at    queue.Time      // when
 	out   []queue.Standing
 }
 
@@ -37,10 +40,10 @@ type Room struct {
 // that it takes.
 func Fill(ctx context.Context, store queue.Store, name string, n int) (*Room, error) {
 	s := queue.Defaults()
-	s.Rate = queue.Rate{N: 10, Per: queue.PerSecond}
+	s.Rate = queue.Rate{N: perSecond, Per: queue.PerSecond}
 	s.Mode = queue.ModeHold
 	s = s.Fit()
-	r := &Room{Store: store, Call: queue.Call{Room: name, Settings: &s}, line: make([]queue.Arrival, n)}
+	r := &Room{Store: store, Call: queue.Call{Room: name, Settings: &s}, line: make([]queue.Arrival, n), turns: make([]time.Duration, n)}
 	if err := r.Tick(ctx, nil); err != nil {
 		return nil, err
 	}
@@ -51,7 +54,8 @@ func Fill(ctx context.Context, store queue.Store, name string, n int) (*Room, er
 	// have polled since.
 	for from := 0; from < n; from += JoinBatch {
 		batch := r.line[from:min(from+JoinBatch, n)]
-		some := begin.Add(time.Duration(rand.Int64N(int64(queue.PresentUntil(0, r.every))+1)) * time.Microsecond)
+		turn := time.Duration(from) * time.Second / perSecond
+		some := begin.Add(time.Duration(rand.Int64N(int64(queue.MarkUntil(0, r.every, turn))+1)) * time.Microsecond)
 		for i := range batch {
 			seen := some.Add(rand.N(4 * time.Second))
 			batch[i] = queue.Arrival{
@@ -67,10 +71,19 @@ func Fill(ctx context.Context, store queue.Store, name string, n int) (*Room, er
 	}
 	r.Call.Told = begin
 	r.at = begin
-	rand.Shuffle(n, func(i, j int) { r.line[i], r.line[j] = r.line[j], r.line[i] })
+	for i := range r.turns {
+		r.turns[i] = time.Duration(i+1) * time.Second / perSecond
+	}
+	rand.Shuffle(n, func(i, j int) {
+		r.line[i], r.line[j] = r.line[j], r.line[i]
+		r.turns[i], r.turns[j] = r.turns[j], r.turns[i]
+	})
 	for i := range r.line {
 		polled := begin.Add(-r.every + r.gap(i))
-		r.line[i].Deadline = r.deadline(polled)
+		a := &r.line[i]
+		if a.Deadline = queue.MarkUntil(polled, r.every, r.turns[i]); a.Deadline > queue.PresentUntil(polled, r.every) && i%2 == 0 {
+			a.Deadline = a.Deadline.Add(-r.every) // marked by the poll before
+		}
 	}
 	for from := 0; from < n; from += MarkBatch {
 		if err := r.send(ctx, r.line[from:min(from+MarkBatch, n)]); err != nil {
@@ -93,9 +106,9 @@ func (r *Room) gap(polls int) time.Duration {
 	return time.Duration(float64(r.every) * float64(polls) / float64(len(r.line)))
 }
 
-// deadline is that of a visitor who polls at an instant.
-func (r *Room) deadline(at queue.Time) queue.Time {
-	return queue.PresentUntil(at, queue.PollAfter(0, int64(len(r.line)), r.Call.Settings, rand.Float64()))
+// after is when a visitor is to poll again.
+func (r *Room) after() time.Duration {
+	return queue.PollAfter(0, int64(len(r.line)), r.Call.Settings, rand.Float64())
 }
 
 // Waiting is how many there are.
@@ -110,20 +123,23 @@ func (r *Room) Somebody() (queue.ID, queue.Time) {
 	return a.ID, a.Place
 }
 
-// Marks returns the marks of the next n visitors who poll.
-func (r *Room) Marks(n int) []queue.Arrival {
-	marks := make([]queue.Arrival, n)
-	for i := range marks {
-		a := &r.line[r.next]
-		a.Deadline = r.deadline(r.at.Add(r.gap(i)))
-		marks[i] = *a
+// Marks returns what a gate tells the store of the next n polls.
+func (r *Room) Marks(polls int) []queue.Arrival {
+	marks := make([]queue.Arrival, 0, polls)
+	for i := range polls {
+		a, turn := &r.line[r.next], r.turns[r.next]
+		at, after := r.at.Add(r.gap(i)), r.after()
+		if !queue.Covers(a.Deadline, at, after) {
+			a.Deadline = queue.MarkUntil(at, after, turn)
+			marks = append(marks, *a)
+		}
 		r.next = (r.next + 1) % len(r.line)
 	}
-	r.at = r.at.Add(r.gap(n))
+	r.at = r.at.Add(r.gap(polls))
 	return marks
 }
 
-// Due is how many have polled by an instant and are not marked yet.
+// Due is how many have polled by an instant that Marks was not asked for yet.
 func (r *Room) Due(now queue.Time) int {
 	return max(0, int(now.Sub(r.at).Seconds()*r.PollsPerSecond()))
 }
@@ -133,7 +149,7 @@ func (r *Room) Newcomers(n int) []queue.Arrival {
 	in := make([]queue.Arrival, n)
 	for i := range in {
 		in[i] = queue.Arrival{
-			ID: queue.ID(rand.Uint64()), Place: r.Call.Told - queue.Time(n-i), Deadline: r.deadline(r.Call.Told),
+			ID: queue.ID(rand.Uint64()), Place: r.Call.Told - queue.Time(n-i), Deadline: queue.PresentUntil(r.Call.Told, r.after()),
 			Newcomer: true, Join: true, Claim: true,
 		}
 	}
