@@ -25,16 +25,16 @@ func (h *hand) drop()          { h.Token, h.has, h.give = token.Token{}, false, 
 // takeInHand reads the best valid token of the request: the header's, or else of
 // all cookies with our name a pass before a ticket and the earliest place.
 func (x *exchange) takeInHand() {
-	now := x.room.line.TimeAt(x.roomNow())
+	now, place := x.room.line.TimesAt(x.roomNow())
 	if x.fields.hasToken {
 		x.hand.byHeader = true
-		x.consider(x.fields.token, now)
+		x.consider(x.fields.token, now, place)
 		return
 	}
 	tries := 0
 	for _, header := range x.fields.cookies {
 		token.Find(header, x.room.cookie, func(value []byte) bool {
-			x.consider(value, now)
+			x.consider(value, now, place)
 			tries++
 			return tries < maxTries
 		})
@@ -56,14 +56,14 @@ func (x *exchange) roomNow() time.Time {
 const maxTries = 8
 
 // consider keeps a token if it is valid and better than the one in hand.
-func (x *exchange) consider(encoded []byte, now queue.Time) {
+func (x *exchange) consider(encoded []byte, now, place queue.Time) {
 	var t token.Token
 	if !x.verify(encoded, &t) || t.Room != x.room.id {
 		return
 	}
 	line := x.room.line
-	if stamp := max(t.Issued, t.Place); now < stamp {
-		line.HearToken(stamp, t.Generation)
+	if now < t.Issued || place < t.Place {
+		line.HearToken(t.Issued, t.Place, t.Generation)
 		now = line.Time()
 	}
 	life := queue.TicketLife(line.Settings().KeepPlace)
@@ -165,7 +165,8 @@ func (x *exchange) promise(a *queue.Answer) {
 	if !a.Estimated || x.hand.High > 0 {
 		return
 	}
-	waited := int64(x.room.line.Time().Sub(a.Place) / time.Second)
+	_, now := x.room.line.TimesAt(x.roomNow())
+	waited := int64(now.Sub(a.Place) / time.Second)
 	const most = 1<<16 - 1
 	x.hand.Low = uint16(min(max(waited, 0)+a.Estimate.Low, most))
 	x.hand.High = uint16(min(max(waited, 0)+a.Estimate.High, most))

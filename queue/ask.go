@@ -177,7 +177,7 @@ func (l *Line) JudgeEstimate(low, high int64, s *Standing) {
 	if high == 0 {
 		return
 	}
-	waited := int64(s.Called.Sub(s.Place) / time.Second)
+	waited := int64(l.waited(s) / time.Second)
 	switch {
 	case waited < low:
 		l.counts.Estimate(metrics.Early)

@@ -15,19 +15,22 @@ const MaxStep = 2 * time.Second
 
 const (
 	// maxAhead is how far a gate takes room time to have gone since it last heard of
-	// it. Nothing ages further while the store is away. It is less than MaxStep: the
-	// store moves places that are later than its own time, and those given meanwhile
-	// are not to be moved.
+	// it. Nothing ages further while the store is away.
 	maxAhead = MaxStep - 500*time.Millisecond
-	// standingPace is how much slower places go on while room time stands, so that
-	// they sort over all gates for as long as an outage may be.
-	standingPace = 30_000
+	// maxWrong is how far the clock of a machine may be ahead of what tokens tell, whose
+	// stamps are some minutes old at most where visitors poll, and still be believed.
+	maxWrong = 10 * time.Minute
 )
 
 // roomClock is a gate's estimate of room time: what it was last told, carried on
 // by its own monotonic clock. It is never ahead of the store by more than the two
 // clocks drift while an answer is awaited or under way, since an answer tells of an
 // instant already past.
+//
+// Places are by a clock of their own, place time, which gates are told with room time
+// and which does not stand: over an outage each of them carries it on, and all give
+// places as if they heard the store. Each call tells the store how far it is; so it goes
+// on also where the store had forgotten it, or a clock was set.
 type roomClock struct {
 	now func() time.Time // monotonic
 
@@ -45,14 +48,13 @@ type heard struct {
 	last  Time      // highest that the store told
 
 	generation uint32 // of the store, the newest in a token
-	// The highest stamp of a gate that hears the store, and when it was seen: where
-	// this one does not, room time may go on all the same.
-	others   Time
-	othersAt time.Time
+
+	place  Time      // place time, at placed
+	placed time.Time // zero: neither the store nor a token told of it
 }
 
 // hear takes what the store answered to a call that began at sent.
-func (c *roomClock) hear(t Time, sent time.Time) {
+func (c *roomClock) hear(m Moment, sent time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
@@ -60,11 +62,13 @@ func (c *roomClock) hear(t Time, sent time.Time) {
 	if h.at.IsZero() {
 		c.last.Store(0) // the places so far were by the machine's clock, which may be hours ahead
 	}
-	h.told, h.last = max(h.told, t), max(h.last, t)
-	t = h.last // an answer may be overtaken by a later one
-	// An estimate from before may be nearer than this answer, which was under way
-	// for up to its round trip. It is not passed on as told: the store would take
-	// it for its own, and go as fast as the fastest clock of a gate.
+	// What the gate reckoned is nearer than an answer that was under way for long, or
+	// was overtaken by another.
+	h.place, h.placed = max(m.Place, h.placeAt(now)), now
+	h.told, h.last = max(h.told, m.Time), max(h.last, m.Time)
+	t := h.last
+	// Of room time it is not passed on as told: the store would take it for its own, and
+	// go as fast as the fastest clock of a gate.
 	if !h.at.IsZero() {
 		t = max(t, min(h.estimate(now), t.Add(now.Sub(sent))))
 	}
@@ -72,19 +76,19 @@ func (c *roomClock) hear(t Time, sent time.Time) {
 	c.known.Store(&h)
 }
 
-// hearToken takes the stamp of a token that verified, and the generation that its
-// gate knew. A gate's estimate is at most maxAhead later than what the store told;
-// one that had heard of no store (generation 0) went by its machine's clock.
-func (c *roomClock) hearToken(t Time, generation uint32) {
+// hearToken takes the stamp and the place of a token that verified, and the generation
+// that its gate knew. A gate's estimate is at most maxAhead later than what the store
+// told; one that had heard of no store (generation 0) went by its machine's clock.
+func (c *roomClock) hearToken(stamp, place Time, generation uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h := c.heard()
-	h.stamp = max(h.stamp, t)
+	h.stamp = max(h.stamp, stamp)
 	if generation > 0 {
-		h.told = max(h.told, t.Add(-maxAhead))
+		h.told = max(h.told, stamp.Add(-maxAhead))
 		h.generation = max(h.generation, generation)
-		if t > h.others {
-			h.others, h.othersAt = t, c.now()
+		if now := c.now(); place > h.placeAt(now) {
+			h.place, h.placed = place, now
 		}
 	}
 	c.known.Store(&h)
@@ -122,30 +126,31 @@ func (h *heard) estimate(now time.Time) Time {
 	return min(h.base.Add(now.Sub(h.at)), h.last.Add(maxAhead))
 }
 
-// placeAt is the place of somebody who comes now. Over an outage it goes on, ever so
-// little; and where other gates' tokens are later than what this one knows, it goes by
-// those: then it alone is cut off, and would give places from before everybody who
-// came to the others.
+// placeAt is place time as the store or tokens told of it, 0 when neither did.
 func (h *heard) placeAt(now time.Time) Time {
-	beyond := max(0, now.Sub(h.at)-maxAhead) / standingPace
-	t := h.estimate(now).Add(beyond)
-	if h.others <= t {
-		return t
+	if h.placed.IsZero() {
+		return 0
 	}
-	since := now.Sub(h.othersAt)
-	if h.others.Sub(h.base) > 2*maxAhead { // more than gates are apart that all hear nothing
-		return h.others.Add(min(since, maxAhead) + max(0, since-maxAhead)/standingPace)
-	}
-	return h.others.Add(since / standingPace)
+	return h.place.Add(now.Sub(h.placed))
 }
 
-// place returns room time as a place that this gate has not given before.
-func (c *roomClock) place() Time {
-	t := c.now()
-	now := int64(c.timeAt(t))
-	if h := c.known.Load(); h != nil && !h.at.IsZero() {
-		now = int64(h.placeAt(t))
+// placeTime is the place of somebody who comes now. Until the store is heard it is by
+// the machine's clock, as the store would begin; tokens tell whether that may be right.
+func (c *roomClock) placeTime(now time.Time) Time {
+	h := c.known.Load()
+	if h == nil {
+		return Time(now.UnixMicro())
 	}
+	t := h.placeAt(now)
+	if machine := Time(now.UnixMicro()); h.at.IsZero() && (t == 0 || machine > t && machine < t.Add(maxWrong)) {
+		return machine
+	}
+	return t
+}
+
+// newPlace returns a place that this gate has not given before.
+func (c *roomClock) newPlace() Time {
+	now := int64(c.placeTime(c.now()))
 	for {
 		last := c.last.Load()
 		next := max(last+1, now)
@@ -153,4 +158,10 @@ func (c *roomClock) place() Time {
 			return Time(next)
 		}
 	}
+}
+
+// tells returns what a call says of place time, and whether the store was not heard yet.
+func (c *roomClock) tells() (place Time, deaf bool) {
+	h := c.heard()
+	return h.placeAt(c.now()), h.at.IsZero()
 }

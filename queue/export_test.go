@@ -115,7 +115,8 @@ func (l *Line) Note(instant, place func(Time), machine func(time.Time), number f
 	instant(h.last)
 	machine(h.at)
 	number(int64(h.generation))
-	if last := Time(l.clock.last.Load()); last < l.clock.time() {
+	place(h.placeAt(l.now()))
+	if last := Time(l.clock.last.Load()); last < l.clock.placeTime(l.now()) {
 		place(0)
 	} else {
 		place(last)

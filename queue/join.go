@@ -40,8 +40,8 @@ func (l *Line) Join(id ID, join bool) Answer {
 		return l.answer(v, now, Standing{State: state, Rank: -1}, 0)
 	}
 	after := PollAfter(v.pace.turn(v.crowd+1, &v.Settings), v.crowd, &v.Settings, chance())
-	place := l.clock.place()
-	a := Arrival{ID: id, Place: place, Deadline: PresentUntil(place, after), Newcomer: true, Join: join}
+	place := l.clock.newPlace()
+	a := Arrival{ID: id, Place: place, Deadline: PresentUntil(l.clock.timeAt(now), after), Newcomer: true, Join: join}
 	if ahead, ok := l.farBehind(v, now); ok && join && l.joining.add(a, now) {
 		return l.answer(v, now, Standing{State: Waiting, Place: place, Rank: ahead, Joined: true}, after)
 	}
@@ -260,7 +260,7 @@ func (l *Line) sendJoining() {
 	var standings []Standing
 	for batch := range batches(taken) {
 		err := errDown
-		if l.clock.time().Sub(batch[0].Place) < MaxLate/2 {
+		if l.clock.placeTime(l.now()).Sub(batch[0].Place) < MaxLate/2 {
 			standings, err = l.sendEnter(batch, standings[:0])
 		}
 		if err == nil {

@@ -131,15 +131,19 @@ func (l *Line) Settings() *Settings { return &l.view.Load().Settings }
 // Time returns room time, as far as this gate knows it. Where its process stood still
 // for a while, it finds out first how long that was, which may take as long as a call
 // of the store: others went on meanwhile, and passes ended.
-func (l *Line) Time() Time { return l.TimeAt(l.now()) }
+func (l *Line) Time() Time {
+	t, _ := l.TimesAt(l.now())
+	return t
+}
 
-// TimeAt is Time where the gate's clock was looked at a moment ago.
-func (l *Line) TimeAt(now time.Time) Time {
+// TimesAt returns room time, as Time does, and place time, which is the place of somebody
+// who comes now, where the gate's clock was looked at a moment ago.
+func (l *Line) TimesAt(now time.Time) (room, place Time) {
 	if l.contact.isOld(now.Sub(l.begun)) {
 		l.contact.await(now.Sub(l.begun))
 		now = l.now()
 	}
-	return l.clock.timeAt(now)
+	return l.clock.timeAt(now), l.clock.placeTime(now)
 }
 
 // Waiting returns how many present visitors wait.
@@ -156,9 +160,11 @@ func (l *Line) generation(v *view) uint32 {
 	return v.Generation
 }
 
-// HearToken takes the stamp of a token that verified: before the store was heard,
-// it is the best that a gate knows of room time. Generation is the token's.
-func (l *Line) HearToken(stamp Time, generation uint32) { l.clock.hearToken(stamp, generation) }
+// HearToken takes the stamp and the place of a token that verified: before the store was
+// heard, they are the best that a gate knows of its times. Generation is the token's.
+func (l *Line) HearToken(stamp, place Time, generation uint32) {
+	l.clock.hearToken(stamp, place, generation)
+}
 
 // Away is how long the store has not answered; 0 while it does, and before it was
 // ever heard.
@@ -282,9 +288,10 @@ func (l *Line) countLimits(s *Settings) {
 
 // call is what this gate says with every operation.
 func (l *Line) call(v *view) Call {
+	place, deaf := l.clock.tells()
 	return Call{
 		Room: l.name, Settings: &v.Settings, Version: v.version,
-		Told: l.clock.highest(), Generation: l.generation(v), Hold: l.outstanding(v),
+		Told: l.clock.highest(), Generation: l.generation(v), Place: place, Deaf: deaf, Hold: l.outstanding(v),
 		Called: v.Called + l.welcomed.Load(), Active: v.Active, Running: l.now().Sub(l.begun),
 	}
 }
@@ -321,7 +328,7 @@ func (l *Line) do(op metrics.Op, batch int, f func(context.Context, *Call) (Mome
 	m, err := f(ctx, &c)
 	l.metrics.StoreCall(op, storeResult(err), l.now().Sub(sent).Seconds(), batch)
 	if err == nil {
-		l.clock.hear(m.Time, sent)
+		l.clock.hear(m, sent)
 		l.contact.note(sent.Sub(l.begun))
 	}
 	return err
@@ -402,11 +409,19 @@ func (l *Line) count(s *Standing) {
 	}
 	if s.Claimed {
 		l.counts.Admitted.Add(1)
-		l.counts.Wait(max(0, s.Called.Sub(s.Place).Seconds()))
+		l.counts.Wait(max(0, l.waited(s).Seconds()))
 	}
 	if s.Restored {
 		l.counts.Restored.Add(1)
 	}
+}
+
+// waited is how long it took from somebody's first request until they were called, by
+// place time, which went on also over outages. It is asked for when they come.
+func (l *Line) waited(s *Standing) time.Duration {
+	now := l.now()
+	since := l.clock.timeAt(now).Sub(s.Called)
+	return l.clock.placeTime(now).Sub(s.Place) - since
 }
 
 func (l *Line) sendLeave(in []Departure, out []Departed) ([]Departed, error) {

@@ -17,7 +17,7 @@ type paced struct {
 func newPaced(rate Rate) *paced {
 	p := &paced{set: Defaults()}
 	p.set.Rate = rate
-	p.s = Snapshot{Moment: Moment{1e15, 1}, PerHour: rate.PerHour(), Burst: p.set.EffectiveBurst(), Waiting: 10_000}
+	p.s = Snapshot{Moment: Moment{Time: 1e15, Generation: 1}, PerHour: rate.PerHour(), Burst: p.set.EffectiveBurst(), Waiting: 10_000}
 	return p
 }
 
@@ -177,7 +177,7 @@ func simulate(set Settings, length time.Duration, arrivals func(second int) int,
 		now    = Time(1e15)
 		begin  = now
 		credit = NewCredit(now, &set, true)
-		s      = Snapshot{Moment: Moment{now, 1}}
+		s      = Snapshot{Moment: Moment{Time: now, Generation: 1}}
 	)
 	step := tickEvery(&set)
 	for second := 0; now.Sub(begin) < length; {

@@ -22,7 +22,8 @@ type ID uint64
 
 // Time is an instant of room time in microseconds, below 2^53 so that a store
 // may keep it in a double. Room time is the one clock of a room: it starts at
-// the store's wall clock, never runs backwards and never jumps. Zero is unknown.
+// the store's wall clock, never runs backwards and never jumps. Places are of place time
+// (Moment), which does not stand over an outage. Zero is unknown.
 type Time int64
 
 // Add returns t moved by d, cut to whole microseconds.
@@ -75,9 +76,9 @@ func (s State) String() string {
 type Arrival struct {
 	ID ID
 	// Place is the instant of the visitor's first request: by the gate's estimate
-	// of room time for a newcomer, by the ticket otherwise. The store moves a
-	// newcomer's place neither later than its own room time nor earlier than
-	// MaxLate before it; a ticket's place is taken as it is, unless it is later than room
+	// of place time for a newcomer, by the ticket otherwise. The store moves a
+	// newcomer's place neither later than its own place time (Moment) nor earlier than
+	// MaxLate before it; a ticket's place is taken as it is, unless it is later than place
 	// time by more than MaxStep, and wins over a later one that the store keeps.
 	Place Time
 	// Deadline is until when the visitor counts as present: see PresentUntil.
@@ -174,6 +175,11 @@ type Call struct {
 	// by a token it verified; Generation the newest generation, likewise.
 	Told       Time
 	Generation uint32
+	// Place is how far place time is by what this gate was told of it, carried on since.
+	// Deaf: it has only started, and was told by tokens, so that it may be later; or by
+	// nobody, and it is 0.
+	Place Time
+	Deaf  bool
 	// Hold is how long it may take from now until all visitors have asked again whom
 	// this gate told to. Called and Active are the most that it lately saw. A store
 	// that lost what it knew goes by them: see Loss.
@@ -197,6 +203,12 @@ func (c *Call) Late(now Time) bool { return now.Sub(c.Told) > LateCall }
 type Moment struct {
 	Time       Time
 	Generation uint32
+	// Place is place time: what orders the line. Room time stands over an outage, and
+	// place time does not, so that those who come meanwhile have their places before
+	// those who come afterwards. It moves with room time, or as far as the calling gate
+	// knows it to be (Call.Place); where that is Deaf, with the store's clock, however
+	// long the call before was ago.
+	Place Time
 }
 
 // Snapshot is the state of a room after a Tick.

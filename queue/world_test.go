@@ -439,8 +439,8 @@ func (w *world) poll(who, at int) {
 // hears has a gate verify a token.
 func (w *world) hears(t token, at int) *queue.Line {
 	l := w.gates[at].line
-	if stamp := max(t.Issued, t.Place); l.Time() < stamp {
-		l.HearToken(stamp, t.generation)
+	if now, place := l.TimesAt(w.clock()); now < t.Issued || place < t.Place {
+		l.HearToken(t.Issued, t.Place, t.generation)
 	}
 	return l
 }

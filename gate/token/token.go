@@ -46,7 +46,7 @@ const (
 	Pass Kind = 2
 )
 
-// Token is what a visitor carries. All times are room time.
+// Token is what a visitor carries. All times but Place are room time.
 type Token struct {
 	Kind Kind
 	// Provisional: a pass given on the spot that no request has shown yet. It has

@@ -27,7 +27,8 @@ func (s *Store) Copy(now func() time.Time) *Store {
 
 func (r *room) copy() *room {
 	c := newRoom()
-	c.started, c.time, c.before, c.born, c.wall, c.generation = r.started, r.time, r.before, r.born, r.wall, r.generation
+	c.started, c.time, c.before, c.placed, c.born = r.started, r.time, r.before, r.placed, r.born
+	c.wall, c.generation = r.wall, r.generation
 	c.count, c.credit, c.calls, c.front, c.last = r.count, r.credit, r.calls, r.front, r.last
 	c.most = r.most
 	c.ladder, c.ladderAt, c.overrides = r.ladder, r.ladderAt, copied(r.overrides)
@@ -113,7 +114,8 @@ func (s *Store) Note(name string, instant, place func(queue.Time), number func(i
 	instant(r.time)
 	instant(r.before)
 	instant(queue.Time(r.wall))
-	place(r.time)
+	place(r.placed)
+	place(r.born)
 	number(int64(r.generation))
 	ids := slices.Sorted(maps.Keys(r.visitors))
 	for _, id := range ids {

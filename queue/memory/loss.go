@@ -49,7 +49,7 @@ func (r *room) lose(c *queue.Call, found queue.Found) {
 	if l.barrier == 0 {
 		r.front = 0
 	}
-	l.Born, r.born = r.time, r.time
+	l.Born, r.born = r.time, r.placed
 	l.until = r.time.Add(max(s.Session+queue.SlotMargin, 2*s.ReturnWithin()))
 	r.ladderAt, r.most = 0, 0
 	r.loss = &l
@@ -87,7 +87,6 @@ func (r *room) catchUp(told queue.Time) {
 	r.time = told
 	if l := r.loss; l != nil {
 		l.Born, l.until = l.Born+gone, l.until+gone
-		r.born = l.Born
 		if l.held > 0 {
 			l.held += gone
 		}
@@ -108,7 +107,8 @@ func (r *room) remember() {
 	r.credit.Units, r.credit.At = min(r.credit.Units, 0), r.time.Millis()
 }
 
-// cameBack is for a visitor from before an instant whom the room does not know.
+// cameBack is for a visitor from before an instant whom the room does not know: of room
+// time or of place time, which begin as one.
 func (r *room) cameBack(c *queue.Call, instant queue.Time) {
 	within := c.Settings.ReturnWithin()
 	if l := r.loss; l != nil && l.blank && instant < l.since && r.time < l.Born.Add(2*within) {

@@ -46,6 +46,7 @@ type room struct {
 	time       queue.Time // room time of the latest call
 	before     queue.Time // that of the call before
 	wall       int64      // clock at the latest call, microseconds
+	placed     queue.Time // place time of the latest call
 	generation uint32
 
 	visitors map[queue.ID]*visitor
@@ -61,7 +62,7 @@ type room struct {
 	credit    queue.Credit
 	most      int64      // see settleMost
 	loss      *loss      // nil: none that still matters
-	born      queue.Time // when this generation began
+	born      queue.Time // place time when this generation began
 	calls     int64
 	front     queue.Time // latest place called
 	last      queue.Time // latest place given
@@ -99,10 +100,20 @@ func (r *room) begin(now time.Time, c *queue.Call) (fresh bool) {
 	if !r.started {
 		r.started = true
 		r.time = queue.Time(wall)
+		r.placed = c.Place
+		if c.Deaf || c.Place == 0 {
+			r.placed = max(c.Place, c.Told.Add(queue.MaxStep), queue.Time(wall))
+		}
 		r.lose(c, queue.FoundNothing)
 	} else {
 		r.before = r.time
-		r.time = r.time.Add(min(max(time.Duration(wall-before)*time.Microsecond, 0), queue.MaxStep))
+		passed := max(time.Duration(wall-before)*time.Microsecond, 0)
+		step := min(passed, queue.MaxStep)
+		r.time = r.time.Add(step)
+		if c.Deaf {
+			step = passed
+		}
+		r.placed = max(r.placed.Add(step), c.Place)
 		if r.loss != nil && r.time >= r.loss.until {
 			r.loss = nil
 		}
@@ -122,7 +133,9 @@ func (r *room) begin(now time.Time, c *queue.Call) (fresh bool) {
 	return fresh
 }
 
-func (r *room) moment() queue.Moment { return queue.Moment{Time: r.time, Generation: r.generation} }
+func (r *room) moment() queue.Moment {
+	return queue.Moment{Time: r.time, Generation: r.generation, Place: r.placed}
+}
 
 // enter decides for one visitor who asks.
 func (r *room) enter(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standing {
@@ -134,7 +147,7 @@ func (r *room) enter(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standing
 		return r.welcome(c, a, fresh)
 	case v == nil:
 		r.cameBack(c, a.Place)
-		v = r.add(a.ID, min(a.Place, r.time.Add(queue.MaxStep)), waiting, a.Deadline)
+		v = r.add(a.ID, min(a.Place, r.placed.Add(queue.MaxStep)), waiting, a.Deadline)
 		v.heard = true
 		s := r.inLine(c, a, v, fresh)
 		s.Restored = a.Place < r.born // else it was forgotten, not lost
@@ -188,7 +201,7 @@ func (r *room) goBack(v *visitor, a *queue.Arrival) {
 // welcome decides for a newcomer: in on the spot, a place, or nothing.
 func (r *room) welcome(c *queue.Call, a *queue.Arrival, fresh bool) queue.Standing {
 	s := c.Settings
-	place := min(max(a.Place, r.time.Add(-queue.MaxLate)), r.time)
+	place := min(max(a.Place, r.placed.Add(-queue.MaxLate)), r.placed)
 	switch {
 	case s.Mode == queue.ModeClosed:
 		return queue.Standing{State: queue.Closed, Rank: -1}

@@ -103,6 +103,96 @@ func clocks(t *testing.T, open Open) {
 		equal(t, "room time for a gate that was told nothing", other.now, l.now)
 	})
 
+	t.Run("who comes after an outage stands behind who came while it lasted", func(t *testing.T) {
+		l := newLine(t, still(open), func(s *queue.Settings) { s.Mode = queue.ModeHold })
+		l.join("ann")
+		room, place := l.now, l.place
+		l.Advance(time.Minute)
+		l.Place = place.Add(time.Minute) // by the gate's clock
+		bob := l.newcomer("bob")
+		bob.Place, bob.Newcomer = place.Add(50*time.Second), false // has a ticket
+		cat := l.newcomer("cat")
+		cat.Place = l.Place
+		s := l.enter(cat, bob)
+		equal(t, "room time passed", l.now.Sub(room), queue.MaxStep)
+		equal(t, "place time passed", l.place.Sub(place), time.Minute)
+		l.wants(s[0], "waiting joined")
+		l.wants(s[1], "waiting")
+		equal(t, "cat's place", s[0].Place, cat.Place)
+		equal(t, "bob's place", s[1].Place, bob.Place)
+		l.behind("ann", 0)
+		equal(t, "bob's rank", l.enter(bob)[0].Rank, 1)
+		cat.Newcomer = false
+		equal(t, "cat's rank", l.enter(cat)[0].Rank, 2)
+
+		// From then on all of it goes on together.
+		l.Place = 0
+		l.pass(10 * time.Second)
+		equal(t, "place time passed", l.place.Sub(place), 70*time.Second)
+		other := l.gate()
+		other.join("dee")
+		if dee := other.given["dee"].place; dee < place.Add(69*time.Second) {
+			t.Errorf("dee stands %s behind cat", dee.Sub(cat.Place))
+		}
+	})
+
+	t.Run("after an outage a gate that heard nobody goes by the store's clock", func(t *testing.T) {
+		l := newLine(t, still(open), nil)
+		l.look()
+		room, place := l.now, l.place
+		l.Advance(time.Minute)
+		l.Deaf, l.Place = true, place.Add(7*time.Second) // of some ticket
+		l.look()
+		equal(t, "room time passed", l.now.Sub(room), queue.MaxStep)
+		equal(t, "place time passed", l.place.Sub(place), time.Minute)
+		l.Place = place.Add(time.Hour) // of another
+		l.look()
+		equal(t, "place time passed", l.place.Sub(place), time.Hour)
+	})
+
+	t.Run("a clock that jumps moves nobody's place who comes to a gate that knows better", func(t *testing.T) {
+		l := newLine(t, still(open), nil)
+		l.look()
+		room, place := l.now, l.place
+		for i, d := range []time.Duration{1000 * time.Hour, -1000 * time.Hour, -time.Second} {
+			jump(l, d)
+			l.Place = place.Add(time.Duration(i+1) * 10 * time.Second)
+			l.look()
+			if i > 0 { // nothing but the jump ahead is taken for time
+				equal(t, "place time passed", l.place, l.Place)
+			}
+		}
+		equal(t, "room time passed", l.now.Sub(room), queue.MaxStep)
+	})
+
+	t.Run("a room that was lost goes on giving places where gates know it to have been", func(t *testing.T) {
+		for _, off := range []time.Duration{-1000 * time.Hour, 1000 * time.Hour} {
+			l := newLine(t, wiping(open), nil)
+			l.join("ann")
+			l.Wipe(l.Room)
+			l.Place = l.place.Add(off)
+			l.place = 0
+			l.look()
+			equal(t, "place time", l.place, l.Place)
+			fresh := l.gate()
+			fresh.Deaf = true
+			fresh.look()
+			equal(t, "place time for a gate that has just started", fresh.place, l.place)
+		}
+	})
+
+	t.Run("a room that was lost begins with the store's clock where no gate knows better", func(t *testing.T) {
+		l := newLine(t, wiping(open), nil)
+		l.look()
+		place := l.place
+		l.Wipe(l.Room)
+		l.Advance(time.Minute)
+		l.Told, l.Generation, l.Deaf, l.Place = l.now.Add(-time.Hour), 0, true, place.Add(-time.Hour) // of a ticket
+		l.now = 0
+		l.look()
+		equal(t, "place time passed", l.place.Sub(place), time.Minute)
+	})
+
 	t.Run("the first visitors of all are let in at once", func(t *testing.T) {
 		l := newLine(t, open, func(s *queue.Settings) { s.Rate, s.Burst = queue.Rate{N: 1, Per: queue.PerSecond}, 2 })
 		a := queue.Arrival{ID: 7, Place: 1, Deadline: 2, Newcomer: true, Claim: true}

@@ -9,15 +9,6 @@ import (
 
 // losses: what a store lost comes back with tickets and passes, in order.
 func losses(t *testing.T, open Open) {
-	wiping := func(open Open) Open {
-		return func(t testing.TB) Harness {
-			h := still(open)(t)
-			if h.Wipe == nil {
-				t.Fatal("the store has to be able to forget all of a room, or this is not tested")
-			}
-			return h
-		}
-	}
 	slow := func(s *queue.Settings) { s.Rate, s.Burst = queue.Rate{N: 1, Per: queue.PerSecond}, 1 }
 
 	t.Run("after a wipe nobody is overtaken who comes back while they are waited for", func(t *testing.T) {
@@ -237,7 +228,7 @@ func losses(t *testing.T, open Open) {
 		last := l.given[names[4]].place
 		before := l.Generation
 		l.Hold = 30 * time.Second
-		l.Told = l.now.Add(time.Second) // it had told of what it does not know
+		l.Told, l.Place = l.now.Add(time.Second), l.place.Add(time.Second) // it had told of what it does not know
 		lost := queue.Arrival{ID: 1 << 60, Place: l.now.Add(500 * time.Millisecond), Deadline: l.now.Add(time.Hour), Claim: true}
 		equal(t, "calls", l.tick().NewCalls, 0) // the credit that is left is not known
 		later(t, l.Generation, before)

@@ -60,7 +60,8 @@ func StateMachine(t *testing.T, open Open) {
 type machine struct {
 	Harness
 	room     string
-	wall     queue.Time // the store's clock
+	wall     queue.Time    // the store's clock
+	passed   time.Duration // by the gates' clocks, which nobody sets
 	model    *model
 	settings []*queue.Settings // by version of the overrides
 	gates    []*gate
@@ -75,6 +76,9 @@ type machine struct {
 type gate struct {
 	told       queue.Time
 	generation uint32
+	place      queue.Time    // place time as it was told
+	placed     time.Duration // when
+	deaf       bool
 	version    int64
 	hold       time.Duration
 	called     int64 // as it last saw them
@@ -84,8 +88,12 @@ type gate struct {
 
 // says is what a gate says with every call.
 func (m *machine) says(g *gate) *queue.Call {
+	place := g.place
+	if place > 0 {
+		place = place.Add(m.passed - g.placed)
+	}
 	return &queue.Call{
-		Room: m.room, Settings: m.settings[g.version], Version: g.version, Told: g.told, Generation: g.generation,
+		Room: m.room, Settings: m.settings[g.version], Version: g.version, Told: g.told, Generation: g.generation, Place: place, Deaf: g.deaf,
 		Hold: g.hold, Called: g.called, Active: g.active, Running: g.running,
 	}
 }
@@ -156,13 +164,16 @@ func (m *machine) draw(t *rapid.T, s queue.Settings) *queue.Settings {
 func (m *machine) move(d time.Duration) {
 	m.Advance(d)
 	m.wall = m.wall.Add(d)
+	m.passed += d
 }
 
 // at is the room time that a call by this gate will meet.
-func (m *machine) at(c *queue.Call) queue.Time {
+func (m *machine) at(c *queue.Call) queue.Time { return m.moment(c).Time }
+
+func (m *machine) moment(c *queue.Call) queue.Moment {
 	preview := *m.model
 	preview.begin(m.wall, c)
-	return preview.now
+	return preview.moment()
 }
 
 // gate picks one and what it says.
@@ -202,6 +213,7 @@ func (m *machine) heard(t *rapid.T, g *gate, heard bool, got, want queue.Moment)
 	}
 	if heard {
 		g.told, g.generation = max(g.told, got.Time), got.Generation
+		g.place, g.placed, g.deaf = max(got.Place, m.says(g).Place), m.passed, false
 	}
 }
 
@@ -284,7 +296,7 @@ func (m *machine) newcomers(t *rapid.T) {
 				if !heard && (age < 0 || age > queue.MaxLate) {
 					age = 0 // the second try must ask for the place that the first was given
 				}
-				a := queue.Arrival{ID: m.newID(), Place: m.at(c).Add(-age), Newcomer: true, Again: shape == 9, Join: shape != 8, Claim: shape != 7}
+				a := queue.Arrival{ID: m.newID(), Place: m.moment(c).Place.Add(-age), Newcomer: true, Again: shape == 9, Join: shape != 8, Claim: shape != 7}
 				if len(in) < 4 {
 					a.Deadline = m.deadline(t, c)
 				} else {
@@ -323,7 +335,8 @@ func (m *machine) polls(t *rapid.T) {
 	some := m.pick(t)
 	var in []queue.Arrival
 	m.carry(t, func(g *gate, c *queue.Call, heard, again bool) {
-		now := m.at(c)
+		at := m.moment(c)
+		now := at.Place
 		if !again {
 			for _, v := range some {
 				a := queue.Arrival{ID: v.id, Place: v.place, Deadline: m.deadline(t, c), Claim: rapid.IntRange(0, 3).Draw(t, "claims") > 0}
@@ -337,7 +350,7 @@ func (m *machine) polls(t *rapid.T) {
 					(!heard || slices.ContainsFunc(in, func(b queue.Arrival) bool { return a.ID == b.ID })) {
 					continue // it would not know the place that it was moved to
 				}
-				if a.ID == 0 || m.forgotten(v.id, now) || !a.Newcomer && (a.Place == 0 || a.Place > now) {
+				if a.ID == 0 || m.forgotten(v.id, at.Time) || !a.Newcomer && (a.Place == 0 || a.Place > now) {
 					continue
 				}
 				in = append(in, a)
@@ -354,10 +367,10 @@ func (m *machine) polls(t *rapid.T) {
 func (m *machine) strangers(t *rapid.T) {
 	_, c := m.gate(t)
 	now := m.at(c)
-	place := now.Add(-rapid.SampledFrom([]time.Duration{0, time.Microsecond, time.Second, 30 * time.Second, time.Hour}).Draw(t, "place from before"))
+	place := m.moment(c).Place.Add(-rapid.SampledFrom([]time.Duration{0, time.Microsecond, time.Second, 30 * time.Second, time.Hour}).Draw(t, "place from before"))
 	v := &guest{id: m.newID(), place: place}
 	if rapid.Bool().Draw(t, "with a pass") {
-		v.called = max(place, now.Add(-rapid.SampledFrom([]time.Duration{0, 5 * time.Second, 40 * time.Second}).Draw(t, "called before")))
+		v.called = max(now.Add(-time.Hour), now.Add(-rapid.SampledFrom([]time.Duration{0, 5 * time.Second, 40 * time.Second}).Draw(t, "called before")))
 		v.until = now.Add(rapid.SampledFrom([]time.Duration{time.Second, 30 * time.Second, 50 * time.Second}).Draw(t, "good for"))
 	}
 	m.guests = append(m.guests, v)
@@ -602,9 +615,10 @@ func (m *machine) change(t *rapid.T) {
 // what a token says.
 func (m *machine) restart(t *rapid.T) {
 	g, _ := m.gate(t)
-	*g = gate{hold: time.Second}
+	*g = gate{hold: time.Second, deaf: true}
 	if m.model.started && rapid.IntRange(0, 3).Draw(t, "verified a token") == 3 {
-		g.told = m.model.now + queue.Time(rapid.Int64Range(-1000, 15_000_000).Draw(t, "of how much later"))
+		later := queue.Time(rapid.Int64Range(-1000, 15_000_000).Draw(t, "of how much later"))
+		g.told, g.place, g.placed = m.model.now+later, m.model.placed+later, m.passed
 	}
 }
 
@@ -623,7 +637,8 @@ func (m *machine) behind(t *rapid.T) {
 	}
 	g, _ := m.gate(t)
 	g.generation = m.model.generation
-	g.told = m.model.now + queue.Time(rapid.SampledFrom([]int64{1, 1_000_000, 2_000_000, 2_000_001, 60_000_000}).Draw(t, "of how much later"))
+	later := queue.Time(rapid.SampledFrom([]int64{1, 1_000_000, 2_000_000, 2_000_001, 60_000_000}).Draw(t, "of how much later"))
+	g.told, g.place, g.placed = m.model.now+later, m.model.placed+later, m.passed
 }
 
 // wipe takes everything that the store knows. Settings come back as gates bring them.

@@ -14,6 +14,7 @@ import (
 type model struct {
 	started    bool
 	now, wall  queue.Time
+	placed     queue.Time // place time
 	generation uint32
 	people     map[queue.ID]*person
 	used       map[queue.ID]queue.Time // until when a store must remember
@@ -26,7 +27,7 @@ type model struct {
 	legal      int64 // most who may be inside, 0 any number
 
 	loss     loss
-	born     queue.Time // of the generation
+	born     queue.Time // place time when the generation began
 	skipped  int64      // milliseconds of room time in which nothing was earned
 	lossMove int        // the operation that found the loss
 
@@ -117,10 +118,19 @@ func (m *model) begin(wall queue.Time, c *queue.Call) (knows bool) {
 		if step < 0 {
 			step = 0
 		}
+		if c.Deaf {
+			m.placed += step
+		}
 		if step > 2_000_000 {
 			step = 2_000_000
 		}
 		m.now += step
+		if !c.Deaf {
+			m.placed += step
+		}
+		if c.Place > m.placed {
+			m.placed = c.Place
+		}
 		if m.now >= m.loss.until {
 			m.loss = loss{}
 		}
@@ -132,7 +142,6 @@ func (m *model) begin(wall queue.Time, c *queue.Call) (knows bool) {
 				m.now = c.Told
 				if l := &m.loss; l.until > 0 {
 					l.Born += gone
-					m.born = l.Born
 					l.until += gone
 					if l.held > 0 {
 						l.held += gone
@@ -144,6 +153,12 @@ func (m *model) begin(wall queue.Time, c *queue.Call) (knows bool) {
 	} else {
 		m.started = true
 		m.now = wall
+		switch {
+		case c.Place > 0 && !c.Deaf:
+			m.placed = c.Place
+		default:
+			m.placed = max(wall, c.Told+2_000_000, c.Place)
+		}
 		m.limit = limit{perHour: perHour, burst: burst}
 		m.lose(c, queue.FoundNothing, 0)
 	}
@@ -193,7 +208,7 @@ func (m *model) lose(c *queue.Call, found queue.Found, before queue.Time) {
 	if l.barrier == 0 {
 		m.front = 0
 	}
-	l.Born, m.born = m.now, m.now
+	l.Born, m.born = m.now, m.placed
 	within := c.Settings.PollMax*3/2 + 4*time.Second
 	l.until = m.now.Add(max(c.Settings.Session+10*time.Second, 2*within))
 	if !l.blank {
@@ -272,7 +287,9 @@ func (m *model) end() {
 	m.pictures = append(m.pictures, l)
 }
 
-func (m *model) moment() queue.Moment { return queue.Moment{Time: m.now, Generation: m.generation} }
+func (m *model) moment() queue.Moment {
+	return queue.Moment{Time: m.now, Generation: m.generation, Place: m.placed}
+}
 
 func (m *model) count(is where) (n int64) {
 	for _, p := range m.people {
@@ -354,7 +371,7 @@ func (m *model) enter(c *queue.Call, a queue.Arrival, knows bool) queue.Standing
 	if p != nil {
 		p.heard = true
 	} else if a.Newcomer {
-		place := min(max(a.Place, m.now-2_000_000), m.now)
+		place := min(max(a.Place, m.placed-2_000_000), m.placed)
 		switch {
 		case s.Mode == queue.ModeClosed:
 			out.State = queue.Closed
@@ -382,7 +399,7 @@ func (m *model) enter(c *queue.Call, a queue.Arrival, knows bool) queue.Standing
 		out.Joined = true
 	} else {
 		m.cameBack(c, a.Place)
-		p = m.add(a.ID, min(a.Place, m.now+2_000_000))
+		p = m.add(a.ID, min(a.Place, m.placed+2_000_000))
 		p.heard = true
 		m.lineUp(p, a.Deadline)
 		out.Restored = a.Place < m.born

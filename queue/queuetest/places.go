@@ -295,6 +295,7 @@ func places(t *testing.T, open Open) {
 		l.look()
 		l.Generation = 0
 		l.Told = 1<<53 - 1 - queue.Time(48*time.Hour/time.Microsecond)
+		l.Place = l.Told
 		l.present = 47 * time.Hour
 		l.look()
 		if l.now != l.Told {

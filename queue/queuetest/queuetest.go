@@ -64,6 +64,17 @@ func still(open Open) Open {
 	}
 }
 
+// wiping opens stores that can be made to forget everything.
+func wiping(open Open) Open {
+	return func(t testing.TB) Harness {
+		h := still(open)(t)
+		if h.Wipe == nil {
+			t.Fatal("the store has to be able to forget all of a room, or this is not tested")
+		}
+		return h
+	}
+}
+
 // line is a room whose visitors have names, seen through one gate.
 type line struct {
 	testing.TB
@@ -71,6 +82,7 @@ type line struct {
 	queue.Call
 	set       *queue.Settings
 	now       queue.Time     // room time of the latest answer
+	place     queue.Time     // place time, likewise
 	present   time.Duration  // how long an Arrival counts as present
 	given     map[string]pos // what each visitor was given
 	lastID    *queue.ID
@@ -102,7 +114,7 @@ func (l *line) gate() *line {
 	other := *l
 	s := *l.set
 	other.set, other.Settings = &s, &s
-	other.Told, other.Generation = 0, 0
+	other.Told, other.Generation, other.Place = 0, 0, 0
 	return &other
 }
 
@@ -114,7 +126,10 @@ func (l *line) heard(m queue.Moment, err error) {
 	if m.Time < l.now {
 		l.Fatalf("room time ran backwards, from %d to %d", l.now, m.Time)
 	}
-	l.now = m.Time
+	if m.Place < l.place {
+		l.Fatalf("place time ran backwards, from %d to %d", l.place, m.Place)
+	}
+	l.now, l.place = m.Time, m.Place
 	l.Told, l.Generation = max(l.Told, m.Time), m.Generation
 }
 
@@ -161,7 +176,7 @@ func (l *line) newcomer(name string) queue.Arrival {
 	*l.lastID += 0x0100_0000_0000_0101
 	l.given[name] = pos{id: *l.lastID}
 	// Up to a second ago, so that many can come one after the other in no time.
-	*l.lastPlace = max(*l.lastPlace+1, l.now.Add(-time.Second))
+	*l.lastPlace = max(*l.lastPlace+1, l.place.Add(-time.Second))
 	return queue.Arrival{ID: *l.lastID, Place: *l.lastPlace, Deadline: l.now.Add(l.present), Newcomer: true, Join: true, Claim: true}
 }
 

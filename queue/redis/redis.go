@@ -85,7 +85,7 @@ func (s *Store) Enter(ctx context.Context, c *queue.Call, in []queue.Arrival, ou
 	if err != nil {
 		return out, queue.Moment{}, err
 	}
-	return standings(c, in, marks, r[2:], out), moment(r), nil
+	return standings(c, in, marks, r[momentFields:], out), moment(r), nil
 }
 
 // Renew implements queue.Store.
@@ -106,7 +106,7 @@ func (s *Store) Renew(ctx context.Context, c *queue.Call, in []queue.Visit, out 
 		return out, queue.Moment{}, err
 	}
 	mustHave("renew", r, fields*len(in))
-	for row := r[2:]; len(row) > 0; row = row[fields:] {
+	for row := r[momentFields:]; len(row) > 0; row = row[fields:] {
 		out = append(out, queue.Renewal{
 			Until:     queue.Time(row[0]),
 			Gone:      row[1]&1 != 0,
@@ -132,7 +132,7 @@ func (s *Store) Leave(ctx context.Context, c *queue.Call, in []queue.Departure, 
 		return out, queue.Moment{}, err
 	}
 	mustHave("leave", r, len(in))
-	for _, freed := range r[2:] {
+	for _, freed := range r[momentFields:] {
 		out = append(out, queue.Departed{Slot: freed == 1, Place: freed == 2})
 	}
 	return out, moment(r), nil
@@ -149,7 +149,7 @@ func (s *Store) Tick(ctx context.Context, c *queue.Call) (queue.Snapshot, error)
 	}
 	n := func(i int) int64 { v, _ := raw[i].(int64); return v }
 	out := queue.Snapshot{
-		Moment:  queue.Moment{Time: queue.Time(n(0)), Generation: uint32(n(1))},
+		Moment:  queue.Moment{Time: queue.Time(n(0)), Generation: uint32(n(1)), Place: queue.Time(n(25))},
 		Waiting: n(2), Away: n(3), Called: n(4), Active: n(5),
 		Front: queue.Time(n(6)), Calls: n(7), PerHour: n(8), Burst: n(9),
 		More: n(10) != 0, NewCalls: n(11), NoShows: n(12), Abandoned: n(13), Ended: n(14),
@@ -172,7 +172,7 @@ func (s *Store) Tick(ctx context.Context, c *queue.Call) (queue.Snapshot, error)
 	return out, nil
 }
 
-const tickFields = 25
+const tickFields = 26
 
 // Overrides implements queue.Store.
 func (s *Store) Overrides(ctx context.Context, room string) (queue.Overrides, error) {
@@ -248,7 +248,7 @@ func (s *Store) run(ctx context.Context, op string, script *script, room string,
 	if err != nil {
 		return nil, unavailable(op, room, err)
 	}
-	if len(r) < 2 {
+	if len(r) < momentFields {
 		panic(fmt.Sprintf("BUG: %s answered %d fields", op, len(r)))
 	}
 	return r, nil
@@ -272,7 +272,7 @@ func (s *Store) send(ctx context.Context, script *script, room string, a *args) 
 }
 
 const (
-	fullArg = 20 // of args: ARGV[21]
+	fullArg = 22 // of args: ARGV[23]
 	// fullFor is how long scripts find out for themselves whether there is memory, since
 	// one that begins with freeing some is not refused.
 	fullFor = 10 * time.Second
@@ -286,13 +286,16 @@ func isOutOfMemory(err error) bool {
 
 // mustHave checks the shape of an answer.
 func mustHave(op string, r []int64, fields int) {
-	if len(r) != fields+2 {
-		panic(fmt.Sprintf("BUG: %s answered %d fields, not %d", op, len(r), fields+2))
+	if len(r) != fields+momentFields {
+		panic(fmt.Sprintf("BUG: %s answered %d fields, not %d", op, len(r), fields+momentFields))
 	}
 }
 
+// momentFields are what every answer begins with, but for a tick's.
+const momentFields = 3
+
 func moment(r []int64) queue.Moment {
-	return queue.Moment{Time: queue.Time(r[0]), Generation: uint32(r[1])}
+	return queue.Moment{Time: queue.Time(r[0]), Generation: uint32(r[1]), Place: queue.Time(r[2])}
 }
 
 func (s *Store) roomKeys(room string) *keys {
@@ -327,6 +330,7 @@ func (s *Store) args(c *queue.Call, items int) *args {
 		st.ClaimWithin.Microseconds(), st.ClaimMargin().Microseconds(),
 		st.KeepPlace.Microseconds(), st.UsedFor().Microseconds(),
 		c.Hold.Microseconds(), c.Called, c.Active, st.ReturnWithin().Microseconds(), c.Running.Microseconds(),
+		int64(fit(c.Place)), flags(c.Deaf),
 	} {
 		a.number(n)
 	}

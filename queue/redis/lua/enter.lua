@@ -1,11 +1,11 @@
 -- enter: where visitors stand who ask. See Store.Enter.
 --
--- ARGV[22]  the items, 33 bytes each: id (8 bytes), until when present (8 bytes, see UNHEARD), place
+-- ARGV[24]  the items, 33 bytes each: id (8 bytes), until when present (8 bytes, see UNHEARD), place
 --           (16 digits), flags (1 byte: 1 newcomer, 2 again, 4 join, 8 claim). One string costs much
 --           less than as many arguments.
--- ARGV[23]  1 where all of them are presence marks: neither newcomers nor claims
+-- ARGV[25]  1 where all of them are presence marks: neither newcomers nor claims
 --
--- Returns {now, generation, then for each item: what it is, and the numbers that it says follow}.
+-- Returns {now, generation, place time, then for each item: what it is, and the numbers that it says follow}.
 -- What it is: the state as queue.State; 8 joined, 16 claimed, 32 provisional, 64 restored; 128 the
 -- place is the one that was sent; 256 the place follows, 512 the rank, 1024 called and until.
 -- Where all are marks, whoever waits as they should is left out, and the number of the item, from 0,
@@ -26,8 +26,8 @@ local late = now - told > LATE_CALL -- what was sent after it may have been fast
 local NEWCOMER, AGAIN, JOIN, CLAIM
 local PLACE, PLACE_TEXT, TILL
 
-local out = {now, generation}
-local n = 2
+local out = {now, generation, placed}
+local n = 3
 
 -- answer says how the visitor at hand stands. The place may be 0. It returns where
 -- the rank stands, so that one that is not known yet can be put there.
@@ -210,7 +210,7 @@ local function wait(id, place)
 end
 
 local function welcome(id, place)
-  place = min(max(place, now - MAX_LATE), now)
+  place = min(max(place, placed - MAX_LATE), placed)
   if mode == CLOSED then return answer(SHUT, 0) end
   if CLAIM and (mode == OPEN and fresh or in_line == 0 and not is_held() and callable(slots_taken()) >= 1) then
     if mode ~= OPEN then spend(1) end
@@ -260,7 +260,7 @@ local function known(id, place)
     return true
   end
   if call('ZREM', away, id) == 1 then
-    queue_up(id, min(place, now + MAX_STEP), 0)
+    queue_up(id, min(place, placed + MAX_STEP), 0)
     return true
   end
   return false
@@ -291,7 +291,7 @@ local function one(from, id, kept)
       welcome(id, PLACE)
     else
       came_back(PLACE)
-      queue_up(id, min(PLACE, now + MAX_STEP), PLACE < born() and RESTORED or 0)
+      queue_up(id, min(PLACE, placed + MAX_STEP), PLACE < born() and RESTORED or 0)
     end
   end
 end

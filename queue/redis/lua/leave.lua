@@ -1,8 +1,8 @@
 -- leave: visitors who go free their slots and places now. See Store.Leave.
 --
 -- Items: id, place, until of the pass (0: none).
--- Returns {now, generation, then for each item: 1 slot freed, 2 place freed, 0 neither}.
-local out = {now, generation}
+-- Returns {now, generation, place time, then for each item: 1 slot freed, 2 place freed, 0 neither}.
+local out = {now, generation, placed}
 
 for i = first_item, #ARGV, 3 do
   local id, place, till = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])

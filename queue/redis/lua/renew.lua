@@ -1,12 +1,12 @@
 -- renew: sessions that are in use live on. See Store.Renew.
 --
 -- Items: id, place, called, until (all three by the pass), when last used, extension asked for.
--- Returns {now, generation, then for each item: until, flags}
+-- Returns {now, generation, place time, then for each item: until, flags}
 -- with flags 1 gone, 2 claimed, 4 restored, 8 overshoot.
 local GONE, CLAIMED, RESTORED, OVERSHOOT = 1, 2, 4, 8
 
-local out = {now, generation}
-local n = 2
+local out = {now, generation, placed}
+local n = 3
 local function answer(till, flags)
   out[n + 1], out[n + 2] = till, flags
   n = n + 2

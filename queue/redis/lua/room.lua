@@ -1,9 +1,10 @@
 -- room: what every operation begins with. The operation's own file follows.
 --
--- All instants are room time in microseconds, whole numbers below 2^53. They are
+-- Instants are of room time, places of place time, in microseconds: whole numbers below 2^53. They are
 -- handed to commands as numbers: `..` and tostring() would cut them to 14 digits.
 --
--- KEYS[1]   meta      HASH    time, wall, generation; units, at, perhour, burst; last, front, calls; ladder_at; most;
+-- KEYS[1]   meta      HASH    time, wall, generation; shift (of place time, to room time); units, at, perhour, burst;
+--                             last, front, calls; ladder_at; most;
 --                             run (of the server), keys (how many), retried, young and what is known of a loss, see lose
 -- KEYS[2]   waiting   ZSET    id -> place: the line, present visitors only
 -- KEYS[3]   present   HASH    id -> until when a visitor counts as present, 8 bytes, the first of them UNHEARD
@@ -34,8 +35,9 @@
 -- ARGV[16]  how long the gate's visitors take to come back; [17] called and [18] active, as it last saw them
 -- ARGV[19]  how long visitors take to come back of whom no gate knows
 -- ARGV[20]  how long the gate has run
--- ARGV[21]  1 where the server lately had no memory left
--- ARGV[22..] items of the operation
+-- ARGV[21]  place time, as far as the gate knows; [22] 1 where it has not heard the store yet
+-- ARGV[23]  1 where the server lately had no memory left
+-- ARGV[24..] items of the operation
 local meta, waiting, present, agenda, soon, away = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local called, active, since, left, used = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local ladder, overrides = KEYS[12], KEYS[13]
@@ -46,7 +48,7 @@ local claim_within, claim_margin = tonumber(ARGV[12]), tonumber(ARGV[13])
 local keep_place, used_for = tonumber(ARGV[14]), tonumber(ARGV[15])
 local said = tonumber(ARGV[3])
 local hold, blank_hold = tonumber(ARGV[16]), tonumber(ARGV[19])
-local first_item = 22
+local first_item = 24
 
 local AUTO, OPEN, CLOSED = 0, 2, 3          -- queue.Mode; hold needs no name
 local VISITOR = 3600000                     -- queue.visitorUnits
@@ -76,7 +78,7 @@ local function count_keys()
 end
 
 local m = call('HMGET', meta, 'time', 'wall', 'generation', 'units', 'at', 'perhour', 'burst', 'last', 'front', 'calls',
-  'run', 'keys', 'young', 'retried', 'most')
+  'run', 'keys', 'young', 'retried', 'most', 'shift')
 local known_version = tonumber(call('HGET', overrides, 'version') or 0)
 local fresh = version >= known_version
 local now, units, at, perhour, burst
@@ -90,11 +92,17 @@ local known_retried = tonumber(m[14]) or 0
 local known_most = tonumber(m[15]) or 0
 local most = known_most -- see settle_most
 local retried = known_retried -- when a second try of a newcomer was last carried out
+-- Place time goes with room time, and on over an outage: a gate knows how far, or else
+-- the clock of the server, which may have been set.
+local placed, known_shift = tonumber(ARGV[21]), tonumber(m[16]) or 0
 if before then
-  now = before + min(max(wall - tonumber(m[2]), 0), MAX_STEP)
+  local passed = max(wall - tonumber(m[2]), 0)
+  now = before + min(passed, MAX_STEP)
+  placed = max(placed, before + known_shift + (ARGV[22] == '1' and passed or min(passed, MAX_STEP)))
   units, at, perhour, burst = known_units, known_at, known_perhour, known_burst
 else
   now = wall
+  if placed == 0 or ARGV[22] == '1' then placed = max(placed, told + MAX_STEP, wall) end
   units, at, perhour, burst = 0, floor(now / 1000), tonumber(ARGV[6]), tonumber(ARGV[7])
 end
 
@@ -103,7 +111,7 @@ end
 -- fit together is dropped, and comes back with tickets and passes.
 --
 -- young is until when a loss matters, and y what is known of it; see queue.Loss.
-local YOUNG = {'born', 'since', 'barrier', 'held', 'blank', 'ghost_active', 'ghost_called', 'seated', 'found', 'kept_line', 'kept_slots', 'before'}
+local YOUNG = {'born', 'born_place', 'since', 'barrier', 'held', 'blank', 'ghost_active', 'ghost_called', 'seated', 'found', 'kept_line', 'kept_slots', 'before'}
 local young, known_young = tonumber(m[13]) or 0, tonumber(m[13])
 local is_young = now < young
 local y, known_y = nil, {}
@@ -163,7 +171,7 @@ local function lose(found, line_whole, slots_whole)
   end
   if y.barrier == 0 then front = 0 end
   at = floor(now / 1000)
-  y.born = now
+  y.born, y.born_place = now, placed
   young = now + max(session + SLOT_MARGIN, 2 * blank_hold)
   if y.blank == 0 then hold_back(max(hold, LEAST_HOLD)) end
 end
@@ -224,7 +232,7 @@ end
 -- first write may take some. Here is written all the same what ends what was begun: those
 -- who wait were given their places, and whoever is let in or leaves makes room.
 local is_full = false
-if ARGV[21] == '1' then
+if ARGV[23] == '1' then
   local answer = redis.pcall('HSET', meta, 'wall', wall)
   is_full = type(answer) == 'table' and answer.err ~= nil
   if is_full then call('HDEL', meta, '') end -- a first write that takes none
@@ -233,14 +241,16 @@ end
 -- is_held: nobody with a place after the barrier may be called.
 local function is_held() return read_loss() ~= nil and now < y.held end
 
--- born: when this generation began. What came later and is not known was forgotten, not lost.
+-- born: place time when this generation began. What came later and is not known was
+-- forgotten, not lost.
 local born_at
 local function born()
-  born_at = born_at or y and y.born or tonumber(call('HGET', meta, 'born') or 0)
+  born_at = born_at or y and y.born_place or tonumber(call('HGET', meta, 'born_place') or 0)
   return born_at
 end
 
--- came_back: a visitor from before this generation came whom the store did not know.
+-- came_back: a visitor from before this generation came whom the store did not know. Of
+-- room time or of place time, which begin as one.
 local function came_back(instant)
   if read_loss() and y.blank == 1 and instant < y.since and now < y.born + 2 * blank_hold then
     remember()
@@ -328,6 +338,7 @@ local function save()
   keep('keys', count_keys(), tonumber(m[12]))
   keep('young', young, known_young)
   keep('retried', retried, known_retried)
+  keep('shift', placed - now, known_shift)
   if y then
     for i = 1, #YOUNG do keep(YOUNG[i], y[YOUNG[i]], known_y[YOUNG[i]]) end
   end

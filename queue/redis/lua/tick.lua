@@ -3,7 +3,7 @@
 -- No items. Returns {now, generation, waiting, away, called, active, front, calls, perhour, burst,
 -- more, called by this tick, no-shows, abandoned, ended, ladder, version and keys of the overrides,
 -- held, barrier, then of a loss that the gate has not heard of: found, line kept, slots kept, born;
--- whether the server has no memory left}.
+-- whether the server has no memory left; place time}.
 local LADDER_AGE = 200000
 local DENSE = 64 -- queue.denseRungs
 local MAX_SLICES = 100 -- most of the agenda's in one tick
@@ -228,4 +228,4 @@ if known_version ~= version then keys = call('HGET', overrides, 'keys') or '' en
 return {now, generation, in_line, call('ZCARD', away), call('ZCARD', called), call('ZCARD', active),
   front, calls, perhour, burst, more, called_now, no_shows, abandoned, ended, rungs, known_version, keys,
   is_held() and y.held or 0, y and y.barrier or 0, y and said < generation and y.found or 0,
-  y and y.kept_line or 0, y and y.kept_slots or 0, y and y.born or 0, is_full and 1 or 0}
+  y and y.kept_line or 0, y and y.kept_slots or 0, y and y.born or 0, is_full and 1 or 0, placed}
