@@ -91,6 +91,7 @@ type person struct {
 	joined         bool // was given a ticket and told to wait
 	in             bool
 	inSent, inAt   int64 // the answer that let them in
+	back           bool  // was absent before that
 	inTicket       uint64
 	called         int64
 	session        uint64
@@ -328,7 +329,9 @@ func (j *Judge) arrange() {
 		return cmp.Or(cmp.Compare(a.who, b.who), cmp.Compare(a.sent, b.sent), cmp.Compare(a.answered, b.answered))
 	})
 	for i := range j.people {
-		j.people[i].from, j.people[i].to = 0, 0
+		p := &j.people[i]
+		p.from, p.to = 0, 0
+		p.back = p.joined && p.in && p.inAt > p.answered+presence(p.after)
 	}
 	for from := 0; from < len(j.polls); {
 		p := &j.people[j.polls[from].who]
@@ -347,6 +350,7 @@ func (j *Judge) arrange() {
 			deadline = max(deadline, q.answered+presence(q.after))
 		}
 		p.from, p.to = int32(from), int32(to)
+		p.back = p.in && heard > 0 && p.inAt > deadline
 		from = to
 	}
 }
@@ -685,8 +689,12 @@ func (j *Judge) growths() []growth {
 	}
 	// Who came at the same time may have the place before and be written down after.
 	for i := range j.people {
-		if p := &j.people[i]; p.joined {
+		p := &j.people[i]
+		if p.joined {
 			backs = append(backs, comeback{p.sent, p.sent, p.answered + int64(written)})
+		}
+		if p.back {
+			backs = append(backs, comeback{p.sent, p.inSent, p.inAt + int64(known)})
 		}
 	}
 	var asked, heard []int64

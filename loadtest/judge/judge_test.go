@@ -253,6 +253,26 @@ func TestVerdicts(t *testing.T) {
 			ann.in(14_000, 14_000)
 		}, Verdict{Visitors: 2, Admitted: 2, InsideMax: 2, PlacesLost: 1}},
 
+		{"a position grows by the one before who came back and was let in at once", limits, func(h *history) {
+			bob, ann := h.joins(0), h.joins(100)
+			for at := int64(2000); at < 12_000; at += 2000 {
+				ann.refused(at, 1)
+			}
+			ann.refused(12_000, 2)
+			bob.writeSlow(11_900, 1000, Event{Kind: Admitted, Ticket: bob.ticket, Called: 12_500})
+			ann.in(14_000, 14_000)
+		}, Verdict{Visitors: 2, Admitted: 2, InsideMax: 2}},
+
+		{"a position grows before the one who came back and was let in at once", limits, func(h *history) {
+			bob, ann := h.joins(0), h.joins(100)
+			for at := int64(2000); at < 12_000; at += 2000 {
+				ann.refused(at, 1)
+			}
+			ann.refused(12_000, 2)
+			bob.in(12_500, 12_500)
+			ann.in(14_000, 14_000)
+		}, Verdict{Visitors: 2, Admitted: 2, InsideMax: 2, PlacesLost: 1}},
+
 		{"who came back stands behind ann, and is no reason for hers to grow", limits, func(h *history) {
 			ann, bob := h.joins(0), h.joins(1000)
 			for at := int64(2000); at < 12_000; at += 2000 {

@@ -188,6 +188,9 @@ func (j *Judge) modelGrowths() int64 {
 			if p.joined && p.sent < ann.answered && mayCount(p.sent, p.answered+int64(written)) {
 				allowed++
 			}
+			if p.back && p.sent < ann.answered && mayCount(p.inSent, p.inAt+int64(known)) {
+				allowed++
+			}
 		}
 		if is.position-was.position > allowed {
 			hit[is.who] = true
