@@ -53,6 +53,9 @@ const (
 	reconnect = 3 * time.Second
 	// heldPoll is how long a poll may be held that is answered in vain.
 	heldPoll = 2 * time.Second
+	// shownWithin is how long a pass is good for that was given on the spot: half of
+	// claim_within, see defaultRoom.
+	shownWithin = 2500 * time.Millisecond
 	// toldAgain is until when everybody has polled once more and positions tell of it.
 	toldAgain = 4 * time.Second
 )
@@ -100,6 +103,10 @@ var allowances = []allowance{
 		why: "to the others those who wait at the gate are absent after a while, and they come back with it",
 	},
 	{
+		kinds: "gate-freeze gate-freeze-long", what: judge.Grew, until: heldPoll + toldAgain,
+		why: "who polled last at the gate is absent after a while, the sooner where it had yet to tell the store, and comes back with it",
+	},
+	{
 		kinds: "store-moved store-older", what: judge.Grew, until: reconnect + toldAgain,
 		why: "in an older copy of the line stand those who were called since; they count until they are heard of",
 	},
@@ -134,6 +141,10 @@ var allowances = []allowance{
 	{
 		kinds: "gate-power", what: judge.Overtook, until: 20 * time.Second,
 		why: "where nothing is remembered the first newcomer is let in; with the first older ticket the line is held",
+	},
+	{
+		kinds: "store-flush store-flush-slowly store-empty key-meta", what: judge.PutOut, until: shownWithin + heldPoll,
+		why: "room time goes on by two seconds at once: a pass that was given on the spot and not shown yet has so much less, and is a ticket then",
 	},
 	{
 		kinds: "limit-open", what: judge.Overtook, until: 2 * time.Second,

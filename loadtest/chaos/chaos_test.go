@@ -40,8 +40,11 @@ func TestPromisesHoldWhileThingsBreak(t *testing.T) {
 			}
 			run := trial{seed: c.seed, length: c.length, gates: c.gates, kinds: ks, room: defaultRoom()}
 			var out bytes.Buffer
-			if !run.tell(t, sluice, &out, "--only "+strings.Join(c.only, ",")) {
+			switch run.tell(t, sluice, &out, "--only "+strings.Join(c.only, ",")) {
+			case broken:
 				t.Errorf("%s", out.Bytes())
+			case doubt:
+				t.Skipf("not tested, since the machine is too busy to tell:\n%s", out.Bytes())
 			}
 		})
 	}
@@ -145,8 +148,11 @@ func someEvidence(t *testing.T, kind string) *evidence {
 func (e *evidence) brokenPromises() string {
 	var out []string
 	for _, p := range e.judge().promises {
-		if len(p.broken) > 0 {
+		switch p.verdict() {
+		case broken:
 			out = append(out, p.name)
+		case doubt:
+			out = append(out, p.name+"?")
 		}
 	}
 	return strings.Join(out, " ")
@@ -173,6 +179,19 @@ func TestVerdict(t *testing.T) {
 		{"a killed gate has visitors see an error page", "gate-kill", func(e *evidence) {
 			e.failures = []failure{{after(e, 10100*time.Millisecond), "page", "status 500"}}
 		}, "P6"},
+		{"the same a second after nothing ran on the machine", "gate-kill", func(e *evidence) {
+			e.failures = []failure{{after(e, 10100*time.Millisecond), "page", "status 500"}}
+			e.stalls = []stall{{after(e, 9*time.Second), after(e, 9500*time.Millisecond)}}
+		}, "P6?"},
+		{"the same long before nothing ran", "gate-kill", func(e *evidence) {
+			e.failures = []failure{{after(e, 10100*time.Millisecond), "page", "status 500"}}
+			e.stalls = []stall{{after(e, 11*time.Second), after(e, 12*time.Second)}}
+		}, "P6"},
+		{"somebody was overtaken while nothing ran, and somebody came past the gate", "shop-500", func(e *evidence) {
+			e.verdict.Cases = []judge.Case{{What: judge.Overtook, From: after(e, 20*time.Second).UnixNano(), To: after(e, 21*time.Second).UnixNano(), Number: 1}}
+			e.stalls = []stall{{after(e, 20*time.Second), after(e, 20500*time.Millisecond)}}
+			e.shop.Unadmitted = 1
+		}, "P1? P5"},
 		{"a poll meets the shop's error", "shop-500", func(e *evidence) {
 			e.failures = []failure{{after(e, 11*time.Second), "poll", "status 500"}}
 		}, "--"},

@@ -106,6 +106,16 @@ func (c *trial) try(t proc.T, sluice string, tell io.Writer) *evidence {
 		out, err := rehearsal.Run(ctx, o)
 		over <- ended{out, err}
 	}()
+	looking, stop := context.WithCancel(ctx)
+	looked := make(chan struct{})
+	go func() {
+		defer close(looked)
+		e.stalls, e.late = watch(looking)
+	}()
+	defer func() {
+		stop()
+		<-looked
+	}()
 	var rest ended
 	wait := func(until time.Duration) bool { // false: the visitors are gone already
 		timer := time.NewTimer(time.Until(e.start.Add(until)))

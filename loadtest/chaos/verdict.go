@@ -27,6 +27,9 @@ type evidence struct {
 	restored  float64  // likewise
 	left      counts   // who was in line or had a slot when all were gone
 	broken    []string // gates that died, races that were found
+
+	stalls []stall
+	late   time.Duration // by how much this process was at most
 }
 
 // failure is a request that failed.
@@ -40,7 +43,8 @@ type failure struct {
 type promise struct {
 	name    string // P1
 	text    string
-	broken  []string // none: it was kept
+	broken  []string // none: it was kept, unless there is a doubt
+	doubted []string // what would have broken it, had the machine run everything in time
 	allowed []string // what would have broken it, had no fault explained it
 }
 
@@ -66,8 +70,36 @@ type result struct {
 // maxHistories is of how many visitors it is told what they saw.
 const maxHistories = 4
 
-func (r *result) kept() bool {
-	return !slices.ContainsFunc(r.promises, func(p *promise) bool { return len(p.broken) > 0 })
+// verdict is what became of a promise, or of all of them.
+type verdict string
+
+const (
+	kept   verdict = "kept"
+	broken verdict = "BROKEN"
+	doubt  verdict = "in doubt" // the machine was too busy to tell
+)
+
+func (p *promise) verdict() verdict {
+	switch {
+	case len(p.broken) > 0:
+		return broken
+	case len(p.doubted) > 0:
+		return doubt
+	}
+	return kept
+}
+
+func (r *result) verdict() verdict {
+	all := kept
+	for _, p := range r.promises {
+		switch v := p.verdict(); v {
+		case broken:
+			return v
+		case doubt:
+			all = v
+		}
+	}
+	return all
 }
 
 // broken is how often a promise was.
@@ -98,6 +130,13 @@ func (e *evidence) judge() *result {
 	}
 	answers, gates := r.promises[len(r.promises)-2], r.promises[len(r.promises)-1]
 
+	breaks := func(p *promise, from, to time.Time, text string) {
+		if e.inDoubt(from, to) {
+			p.doubted = append(p.doubted, text)
+		} else {
+			p.broken = append(p.broken, text)
+		}
+	}
 	used := make(map[*fault]map[*allowance]int64)
 	for i := range e.verdict.Cases {
 		c := &e.verdict.Cases[i]
@@ -107,7 +146,7 @@ func (e *evidence) judge() *result {
 		if f := e.explain(used, from, to, c.Number, func(a *allowance) bool { return a.what == c.What }); f != nil {
 			p.allowed = append(p.allowed, text+" ("+f.name+")")
 		} else {
-			p.broken = append(p.broken, text)
+			breaks(p, from, to, text)
 			if c.Visitor > 0 && len(r.wronged) < maxHistories {
 				r.wronged = append(r.wronged, c.Visitor)
 			}
@@ -125,10 +164,10 @@ func (e *evidence) judge() *result {
 		if slices.Contains(insideSteps, x.step) {
 			p = of("P6")
 		}
-		p.broken = append(p.broken, fmt.Sprintf("%s: %s: %s", e.since(x.at), x.step, x.why))
+		breaks(p, x.at, x.at, fmt.Sprintf("%s: %s: %s", e.since(x.at), x.step, x.why))
 	}
 	for _, x := range e.overshoot {
-		of("P2").broken = append(of("P2").broken, fmt.Sprintf("%s to %s: %s of gate %d rose by %g", e.since(x.from), e.since(x.to), overshot, x.gate, x.by))
+		breaks(of("P2"), x.from, x.to, fmt.Sprintf("%s to %s: %s of gate %d rose by %g", e.since(x.from), e.since(x.to), overshot, x.gate, x.by))
 	}
 	if n := e.shop.Unadmitted + e.shop.Leaked; n > 0 {
 		of("P5").broken = append(of("P5").broken, fmt.Sprintf("%d requests reached the shop that should not have: %s", n, strings.Join(e.shop.Examples, "; ")))
