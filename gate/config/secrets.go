@@ -175,7 +175,7 @@ func (l *loader) tokens(key string) {
 		some = true
 		bad := func(format string, args ...any) {
 			l.mark(key)
-			l.add(Problem{path, line.number, 1, key, fmt.Sprintf(format, args...)})
+			l.add(Problem{File: path, Line: line.number, Column: 1, Key: key, Message: fmt.Sprintf(format, args...)})
 		}
 		// Nothing from here on tells what the line holds beyond its name: it may be
 		// the token itself, written where its hash should be.

@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sluicegate/sluice/gate/config/problem"
 )
 
 // reader walks the nodes of a file and gathers what is wrong with them.
@@ -59,7 +61,7 @@ func (r *reader) about(key, message string) Problem {
 // problemAt takes down a problem that does not stand at the key's value.
 func (r *reader) problemAt(n *yaml.Node, key, format string, args ...any) {
 	r.mark(key)
-	r.add(Problem{r.file, n.Line, n.Column, key, fmt.Sprintf(format, args...)})
+	r.add(Problem{File: r.file, Line: n.Line, Column: n.Column, Key: key, Message: fmt.Sprintf(format, args...)})
 }
 
 func (r *reader) where(key string) position {
@@ -97,7 +99,7 @@ func (r *reader) from(key, label string) {
 // parse returns the file's one document, nil when there is none to walk.
 func (r *reader) parse(data []byte) *yaml.Node {
 	whole := func(at position, format string, args ...any) *yaml.Node {
-		r.add(Problem{r.file, at.line, at.column, "", fmt.Sprintf(format, args...)})
+		r.add(Problem{File: r.file, Line: at.line, Column: at.column, Message: fmt.Sprintf(format, args...)})
 		return nil
 	}
 	if len(data) > maxFile {
@@ -109,7 +111,7 @@ func (r *reader) parse(data []byte) *yaml.Node {
 	}
 	doc, err := decode(data)
 	switch {
-	case errors.Is(err, io.EOF), err == nil && isNull(doc.Content[0]) && doc.Content[0].Value == "":
+	case errors.Is(err, io.EOF), err == nil && problem.IsNull(doc.Content[0]) && doc.Content[0].Value == "":
 		return whole(position{}, "is empty")
 	case errors.Is(err, errSecond):
 		return whole(position{doc.Line, doc.Column}, "%s", err)
@@ -119,7 +121,7 @@ func (r *reader) parse(data []byte) *yaml.Node {
 	}
 	root := doc.Content[0]
 	if root.Kind != yaml.MappingNode {
-		return whole(position{root.Line, root.Column}, "expected keys such as origin: and rooms:, found %s", kindOf(root))
+		return whole(position{root.Line, root.Column}, "expected keys such as origin: and rooms:, found %s", problem.KindOf(root))
 	}
 	return root
 }
@@ -242,29 +244,6 @@ func tabIndent(data []byte) (line, column int) {
 	return 0, 0
 }
 
-// kindOf says what a node is, without what it holds: that may be a secret.
-func kindOf(n *yaml.Node) string {
-	switch {
-	case n.Kind == yaml.MappingNode:
-		return "a mapping"
-	case n.Kind == yaml.SequenceNode:
-		return "a list"
-	case n.Kind == yaml.AliasNode:
-		return "an alias"
-	case isNull(n):
-		return "nothing"
-	}
-	switch n.ShortTag() {
-	case "!!int", "!!float":
-		return "a number"
-	case "!!bool":
-		return "true or false"
-	}
-	return "text"
-}
-
-func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
-
 // standing remembers where a key's value is, and follows an alias. It is false
 // when the walk must end.
 func (r *reader) standing(n *yaml.Node, key string) (*yaml.Node, bool) {
@@ -292,7 +271,7 @@ func (r *reader) standing(n *yaml.Node, key string) (*yaml.Node, bool) {
 
 // wrong says that a value is of another kind than expected.
 func (r *reader) wrong(n *yaml.Node, key, want string) {
-	r.problem(key, "expected %s, found %s", want, kindOf(n))
+	r.problem(key, "expected %s, found %s", want, problem.KindOf(n))
 }
 
 // field is a key of a mapping and who reads its value.
@@ -319,7 +298,7 @@ func (r *reader) object(n *yaml.Node, key, section string, fields []field) bool 
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
 		if k.Kind != yaml.ScalarNode {
-			r.problemAt(k, key, "a key must be a word, not %s", kindOf(k))
+			r.problemAt(k, key, "a key must be a word, not %s", problem.KindOf(k))
 			continue
 		}
 		name := k.Value
@@ -333,7 +312,7 @@ func (r *reader) object(n *yaml.Node, key, section string, fields []field) bool 
 		for _, f := range fields {
 			if f.name == name {
 				found = true
-				if isNull(v) && v.Value == "" && v.Style == 0 {
+				if problem.IsNull(v) && v.Value == "" && v.Style == 0 {
 					v.Line, v.Column = k.Line, k.Column // where people look for what is missing
 				}
 				f.read(v, path)
@@ -371,7 +350,7 @@ func (r *reader) list(n *yaml.Node, key, want string, item func(n *yaml.Node, ke
 		return false
 	}
 	for i, v := range n.Content {
-		if isNull(v) && v.Value == "" && v.Style == 0 && v.Line == 0 {
+		if problem.IsNull(v) && v.Value == "" && v.Style == 0 && v.Line == 0 {
 			v.Line, v.Column = n.Line, n.Column
 		}
 		item(v, key+"["+strconv.Itoa(i)+"]")
@@ -387,7 +366,7 @@ func isText(n *yaml.Node) bool {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
-	return n.Kind == yaml.ScalarNode && !isNull(n)
+	return n.Kind == yaml.ScalarNode && !problem.IsNull(n)
 }
 
 // some reads a list, or one item that stands for a list of it.
@@ -406,7 +385,7 @@ func (r *reader) scalar(n *yaml.Node, key, want string) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	if n.Kind != yaml.ScalarNode || isNull(n) {
+	if n.Kind != yaml.ScalarNode || problem.IsNull(n) {
 		r.wrong(n, key, want)
 		return "", false
 	}

@@ -11,6 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sluicegate/sluice/gate/config/problem"
 	"github.com/sluicegate/sluice/loadtest/executor"
 	"github.com/sluicegate/sluice/loadtest/metric"
 )
@@ -95,8 +96,7 @@ func Load(s Source) (*Script, error) {
 		l.root(root)
 	}
 	if len(l.problems) > 0 {
-		l.problems.sort()
-		return nil, l.problems
+		return nil, sorted(l.problems)
 	}
 	return l.s, nil
 }
@@ -285,7 +285,7 @@ func (l *loader) thresholds(n *yaml.Node, key string) {
 			l.s.Thresholds = append(l.s.Thresholds, t)
 			l.s.places = append(l.s.places, place)
 		}
-		if v.Kind == yaml.ScalarNode && !isNull(v) {
+		if v.Kind == yaml.ScalarNode && !problem.IsNull(v) {
 			one(v, key)
 			return
 		}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sluicegate/sluice/gate/config/problem"
 )
 
 const (
@@ -50,7 +52,7 @@ func (l *loader) parse(data []byte) *yaml.Node {
 	}
 	root := doc.Content[0]
 	if root.Kind != yaml.MappingNode {
-		l.at(root, "", "expected keys such as scenarios: and thresholds:, found %s", kindOf(root))
+		l.at(root, "", "expected keys such as scenarios: and thresholds:, found %s", problem.KindOf(root))
 		return nil
 	}
 	return l.flatten(root, "")
@@ -131,7 +133,7 @@ func (l *loader) flatten(n *yaml.Node, key string) *yaml.Node {
 		name := k.Value
 		switch path := join(key, name); {
 		case k.Kind != yaml.ScalarNode:
-			l.at(k, key, "a key must be a word, not %s", kindOf(k))
+			l.at(k, key, "a key must be a word, not %s", problem.KindOf(k))
 		case k.Tag == "!!merge":
 			l.at(k, path, "merge keys are not used here: write the keys out, or use an alias for a whole value")
 		case seen[name] > 0:
@@ -141,7 +143,7 @@ func (l *loader) flatten(n *yaml.Node, key string) *yaml.Node {
 			if v = l.flatten(v, path); v == nil {
 				return nil
 			}
-			if v.Line == 0 || isNull(v) && v.Value == "" {
+			if v.Line == 0 || problem.IsNull(v) && v.Value == "" {
 				v.Line, v.Column = k.Line, k.Column // where people look for what is missing
 			}
 			out.Content = append(out.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: name, Line: k.Line, Column: k.Column}, v)
@@ -238,28 +240,8 @@ func join(key, name string) string {
 	return key + "." + name
 }
 
-func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
-
-func kindOf(n *yaml.Node) string {
-	switch {
-	case n.Kind == yaml.MappingNode:
-		return "a mapping"
-	case n.Kind == yaml.SequenceNode:
-		return "a list"
-	case isNull(n):
-		return "nothing"
-	}
-	switch n.ShortTag() {
-	case "!!int", "!!float":
-		return "a number"
-	case "!!bool":
-		return "true or false"
-	}
-	return "text"
-}
-
 func (l *loader) add(line, column int, key, format string, args ...any) {
-	l.problems = append(l.problems, Problem{l.file, line, column, key, fmt.Sprintf(format, args...)})
+	l.problems = append(l.problems, Problem{File: l.file, Line: line, Column: column, Key: key, Message: fmt.Sprintf(format, args...)})
 }
 
 func (l *loader) at(n *yaml.Node, key, format string, args ...any) {
@@ -269,7 +251,7 @@ func (l *loader) at(n *yaml.Node, key, format string, args ...any) {
 }
 
 func (l *loader) wrong(n *yaml.Node, key, want string) {
-	l.at(n, key, "expected %s, found %s", want, kindOf(n))
+	l.at(n, key, "expected %s, found %s", want, problem.KindOf(n))
 }
 
 // each calls f for every key of a mapping.
@@ -285,7 +267,7 @@ func (l *loader) each(n *yaml.Node, key, want string, f func(k, v *yaml.Node, ke
 }
 
 func (l *loader) text(n *yaml.Node, key, want string) (string, bool) {
-	if n.Kind != yaml.ScalarNode || isNull(n) || n.Tag == bad {
+	if n.Kind != yaml.ScalarNode || problem.IsNull(n) || n.Tag == bad {
 		l.wrong(n, key, want)
 		return "", false
 	}
