@@ -296,4 +296,3 @@ func TestNoTwoVisitorsOfOneGateGetOnePlace(t *testing.T) {
 		}
 	}
 }
-

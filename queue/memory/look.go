@@ -37,8 +37,11 @@ func (r *room) copy() *room {
 	for id, v := range r.visitors {
 		same := *v
 		c.visitors[id] = &same
-		if v.state == waiting {
+		switch v.state {
+		case waiting:
 			c.line.Set(&same)
+		case away:
+			c.absent.Set(&same)
 		}
 	}
 	for minute, u := range r.used {

@@ -25,6 +25,7 @@ func (r *room) lose(c *queue.Call, found queue.Found) {
 	s := c.Settings
 	l := loss{Loss: queue.Loss{Found: found, Waiting: r.count[waiting], Slots: r.count[called] + r.count[active]}}
 	l.seated = l.Slots
+	inside, hold := l.Slots+r.ghosts(s), max(c.Hold, queue.LeastHold)
 	r.calls = 0
 	if found == queue.FoundNothing && c.Told == 0 {
 		l.blank = true
@@ -40,10 +41,15 @@ func (r *room) lose(c *queue.Call, found queue.Found) {
 			if c.Told.Sub(r.before) <= queue.MaxStep {
 				l.barrier = r.last
 			}
+			if was := r.loss; was != nil && (r.isHeld() || was.blank && c.Generation > r.generation) { // not all are back who were lost before
+				l.barrier = min(l.barrier, was.barrier)
+				hold = max(hold, was.held.Sub(r.time))
+			}
 			r.time = max(r.time, c.Told)
 			r.credit.Units, r.credit.At = 0, r.time.Millis()
 		}
-		l.active, l.called = c.Active, c.Called
+		l.called = c.Called
+		l.active = max(c.Active, inside-l.called)
 		r.generation = queue.NextGeneration(max(r.generation, c.Generation), r.wall)
 	}
 	if l.barrier == 0 {
@@ -54,7 +60,7 @@ func (r *room) lose(c *queue.Call, found queue.Found) {
 	r.ladderAt, r.most = 0, 0
 	r.loss = &l
 	if !l.blank {
-		r.holdBack(max(c.Hold, queue.LeastHold))
+		r.holdBack(hold)
 	}
 }
 
@@ -131,6 +137,14 @@ func (r *room) ghosts(s *queue.Settings) (n int64) {
 		n += l.called
 	}
 	return max(n-l.seated, 0)
+}
+
+// seat is for a slot of somebody who was called at an instant, and of whose slot the
+// room did not know: if it was before the loss, they have been heard of now.
+func (r *room) seat(called queue.Time) {
+	if r.loss != nil && called < r.loss.Born {
+		r.loss.seated++
+	}
 }
 
 // callable is how many visitors may be called now. How many are inside is only known

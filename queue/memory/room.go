@@ -301,14 +301,13 @@ func (r *room) renew(c *queue.Call, in *queue.Visit) queue.Renewal {
 	case v == nil:
 		out.Restored = true
 		r.cameBack(c, in.Called)
-		if r.loss != nil && in.Called < r.loss.Born {
-			r.loss.seated++
-		}
+		r.seat(in.Called)
 		v = r.add(in.ID, in.Place, active, 0)
 		v.since = in.Called
 	case v.state != active:
 		out.Claimed = true
 		if v.state != called {
+			r.seat(in.Called)
 			v.since = in.Called
 		}
 		r.move(v, active, 0)

@@ -267,9 +267,160 @@ func losses(t *testing.T, open Open) {
 		l.polls(names[0], "admitted claimed")
 	})
 
+	t.Run("a second loss lets nobody go first who came back before others from the first", func(t *testing.T) {
+		l := newLine(t, wiping(open), slow)
+		names := l.crowd(5)
+		l.Hold = 20 * time.Second
+		l.Wipe(l.Room)
+		l.polls(names[3], "waiting restored")
+		l.pass(5 * time.Second)
+		l.Hold = 10 * time.Second
+		l.Told = l.now.Add(time.Second) // another server took over, which is a moment behind
+		s := l.tick()
+		if s.Loss == nil || s.Loss.Found != queue.FoundBehind || s.Barrier != 0 || s.Held.Sub(s.Time) != 15*time.Second {
+			t.Fatalf("held until %d at %d behind %d, with loss %+v", s.Held, s.Time, s.Barrier, s.Loss)
+		}
+		l.pass(10 * time.Second)
+		equal(t, "calls", l.tick().NewCalls, 0)
+		l.polls(names[0], "waiting restored")
+		l.pass(5 * time.Second)
+		s = l.tick()
+		equal(t, "calls", s.NewCalls, 1)
+		equal(t, "front", s.Front, l.given[names[0]].place)
+	})
+
+	t.Run("a second loss has nobody forgotten who was inside before the first", func(t *testing.T) {
+		l := newLine(t, wiping(open), func(s *queue.Settings) { s.MaxActive = 3 })
+		l.inside("ann", "bob", "cat")
+		l.join("dee")
+		l.Active = 3
+		l.Wipe(l.Room)
+		l.use("ann")
+		l.polls("dee", "waiting restored")
+		l.Active = 1 // what the gate sees by now
+		l.Told = l.now.Add(time.Second)
+		l.tick()
+		l.pass(queue.LeastHold)
+		l.counts(l.tick(), 1, 0, 0, 1)
+		l.use("bob")
+		l.leave("bob")
+		l.counts(l.tick(), 0, 0, 1, 1)
+	})
+
+	t.Run("an older copy brings nobody back whom a gate tells of", func(t *testing.T) {
+		l := newLine(t, func(t testing.TB) Harness {
+			h := still(open)(t)
+			if h.Copy == nil {
+				t.Skip("there is no copy of this store to bring back")
+			}
+			return h
+		}, func(s *queue.Settings) { s.MaxActive = 2 })
+		l.join("ann", "bob", "cat")
+		back := l.Copy(l.Room)
+		l.tick()
+		l.polls("ann", "admitted claimed")
+		l.polls("bob", "admitted claimed")
+		l.leave("bob")
+		s := l.tick()
+		l.counts(s, 0, 0, 1, 1)
+		l.pass(time.Second)
+		before := l.Generation
+		l.Active, l.Called, l.Hold = 1, 1, 10*time.Second
+		back()
+		l.counts(l.tick(), 3, 0, 0, 0) // nobody is called, in front of whom others may be inside
+		later(t, l.Generation, before)
+		l.use("ann") // as the gate that gave the passes tells
+		l.leave("bob")
+		l.pass(queue.LeastHold)
+		l.counts(l.tick(), 1, 0, 0, 1) // cat was called
+		l.polls("ann", "admitted")
+		l.polls("bob", "used")
+		l.pass(l.set.ClaimWithin)
+		l.polls("cat", "waiting")
+		l.counts(l.tick(), 0, 0, 1, 1)
+	})
+
 	if open(t).Drop == nil {
 		return // what has no keys loses none
 	}
+	t.Run("where only the room's own key is gone a gate that has just started takes it for no first start", func(t *testing.T) {
+		l := newLine(t, still(open), slow)
+		names := l.crowd(2)
+		before := l.Generation
+		l.Drop(l.Room, "meta")
+		g := l.gate()
+		g.look()
+		later(t, g.Generation, before)
+		g.wants(g.arrive("new"), "waiting joined")
+		g.polls(names[1], "waiting restored")
+		g.pass(g.set.ReturnWithin() - time.Second)
+		equal(t, "calls", g.tick().NewCalls, 0)
+		g.polls(names[0], "waiting restored")
+		g.pass(time.Second)
+		s := g.tick()
+		equal(t, "calls", s.NewCalls, 1)
+		equal(t, "front", s.Front, l.given[names[0]].place)
+	})
+
+	t.Run("a ticket whose pass is in use stays used, though its minute was lost", func(t *testing.T) {
+		l := newLine(t, still(open), nil)
+		l.inside("ann")
+		l.Drop(l.Room, "used:*")
+		before := l.Generation
+		later(t, l.tick().Generation, before)
+		l.use("ann")
+		l.pass(l.set.Session + queue.SlotMargin)
+		equal(t, "ended", l.tick().Ended, 1)
+		l.polls("ann", "used")
+	})
+
+	t.Run("who left does not come back by the ticket, though its minute was lost", func(t *testing.T) {
+		l := newLine(t, still(open), nil)
+		l.inside("ann")
+		l.leave("ann")
+		l.Drop(l.Room, "used:*")
+		l.polls("ann", "used")
+		l.tick()
+		l.polls("ann", "used")
+	})
+
+	t.Run("what is lost is noticed also where it was begun anew", func(t *testing.T) {
+		l := newLine(t, still(open), func(s *queue.Settings) { s.Mode = queue.ModeHold })
+		l.inside("ann", "bob")
+		l.present = 10 * time.Second
+		l.join("cat")
+		l.tick()
+		before := l.Generation
+		l.Drop(l.Room, "used:*")
+		l.inside("dee")
+		later(t, l.tick().Generation, before)
+
+		l.present = 20 * time.Second
+		l.join("eve")
+		before = l.Generation
+		l.Drop(l.Room, "agenda:*")
+		l.join("fay")
+		l.present = 15 * time.Second
+		l.join("gus")
+		later(t, l.tick().Generation, before)
+		l.polls("eve", "waiting restored")
+		l.pass(21 * time.Second)
+		l.counts(l.tick(), 0, 1, 0, 3)
+	})
+
+	t.Run("used tickets are forgotten in time, also where it was lost of which minutes they are", func(t *testing.T) {
+		l := newLine(t, still(open), func(s *queue.Settings) { s.Session, s.KeepPlace = 10*time.Second, 3*time.Minute })
+		l.inside("ann")
+		l.Drop(l.Room, "used")
+		l.tick()
+		l.pass(30 * time.Second)
+		l.tick()
+		l.polls("ann", "used")
+		l.pass(l.set.UsedFor())
+		l.tick()
+		equal(t, "hashes of used tickets", l.Drop(l.Room, "used:[1-9]*"), 0)
+	})
+
 	t.Run("a key that is gone is noticed, once, and nobody loses their place or slot", func(t *testing.T) {
 		for _, key := range []string{
 			"meta", "waiting", "present", "agenda", "agenda:*", "soon", "away", "called", "active", "since", "left", "used", "used:*", "ladder",

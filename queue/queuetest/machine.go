@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -47,6 +49,10 @@ func StateMachine(t *testing.T, open Open) {
 			"a gate starts":              m.restart,
 			"the store loses time":       m.behind,
 			"the store loses all":        m.wipe,
+			"the store loses a key":      m.loseKey,
+			"the store loses one key":    m.loseKey,
+			"the store is copied":        m.save,
+			"an older copy comes back":   m.restore,
 			"two operators do one thing": m.conflict,
 		}
 		for range 3 {
@@ -67,9 +73,8 @@ type machine struct {
 	gates    []*gate
 	guests   []*guest
 	ids      uint64
-	stamps   []int64 // milliseconds of all calls within the limits in force
-	since    limit   // which those are
 	shown    map[queue.ID]position
+	copies   []older
 }
 
 // gate is one of several that share the store.
@@ -105,6 +110,12 @@ type guest struct {
 	place  queue.Time // of their ticket or pass; 0: they have nothing
 	called queue.Time // of their pass
 	until  queue.Time // likewise; 0: they have none
+}
+
+// older is a copy of the store, and what it knows.
+type older struct {
+	back  func()
+	model *model
 }
 
 // position is what a visitor was last shown, by which picture of the line.
@@ -384,7 +395,7 @@ func (m *machine) uses(t *rapid.T) {
 		if !again {
 			for _, v := range some {
 				at := now.Add(-rapid.SampledFrom([]time.Duration{0, time.Second, 20 * time.Second, -time.Second}).Draw(t, "used before"))
-				if v.until == 0 || at > v.until || m.forgotten(v.id, now) {
+				if v.until == 0 || at > v.until || v.called > now || m.forgotten(v.id, now) {
 					continue
 				}
 				in = append(in, queue.Visit{ID: v.id, Place: v.place, Called: v.called, Until: v.until, At: at,
@@ -453,10 +464,24 @@ func (m *machine) tick(t *rapid.T) {
 }
 
 func (m *machine) tickBy(t *rapid.T, g *gate, c *queue.Call, heard bool) {
-	knows := m.model.begin(m.wall, c)
 	got, err := m.Store.Tick(context.Background(), c)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if m.model.torn != nil {
+		m.kept(t, m.model.torn, got)
+	}
+	knows := m.model.begin(m.wall, c)
+	if l := got.Loss; m.model.loose && l != nil && l.Found == queue.FoundParts &&
+		(m.model.loss.Found != l.Found || got.Generation != m.model.generation) {
+		gone := &torn{key: "a part of a key"}
+		m.kept(t, gone, got)
+		m.model.lose(c, queue.FoundParts, m.model.before, gone)
+		m.model.sure = false
+		m.strange()
+	}
+	if m.model.sure {
+		t.Fatal("the tick does not notice that used tickets of a minute are gone")
 	}
 	m.heard(t, g, heard, got.Moment, m.model.moment())
 	if heard {
@@ -470,7 +495,11 @@ func (m *machine) tickBy(t *rapid.T, g *gate, c *queue.Call, heard bool) {
 		t.Fatalf("a gate with version %d is told of overrides %+v, the latest are version %d", c.Version, got.Overrides, m.model.version)
 	}
 	if heard && got.Overrides != nil && rapid.IntRange(0, 2).Draw(t, "the gate takes them over") > 0 {
-		g.version = got.Overrides.Version
+		if got.Overrides.Version > g.version {
+			g.version = got.Overrides.Version
+		} else {
+			m.bring(t, g.version)
+		}
 	}
 	plain := got
 	plain.Ladder, plain.Overrides = queue.Ladder{}, nil
@@ -505,17 +534,15 @@ func (m *machine) tickBy(t *rapid.T, g *gate, c *queue.Call, heard bool) {
 // count notes calls and checks every window that ends with them.
 func (m *machine) count(t *rapid.T, at, n int64) {
 	l := &m.model.limit
-	if l.from != m.since.from || l.perHour != m.since.perHour || l.burst != m.since.burst {
-		m.stamps, m.since = nil, *l
-	}
 	for range n {
-		m.stamps = append(m.stamps, at)
+		m.model.stamps = append(m.model.stamps, at)
 	}
 	if l.perHour < 0 || n == 0 {
 		return
 	}
-	for i, from := range m.stamps {
-		if calls := int64(len(m.stamps) - i); calls*hour > l.burst*hour+l.perHour*(at-from) {
+	stamps := m.model.stamps
+	for i, from := range stamps {
+		if calls := int64(len(stamps) - i); calls*hour > l.burst*hour+l.perHour*(at-from) {
 			t.Fatalf("%d were called in %d ms, at a rate of %d an hour and a burst of %d", calls, at-from, l.perHour, l.burst)
 		}
 	}
@@ -602,6 +629,7 @@ func (m *machine) jump(t *rapid.T) {
 
 func (m *machine) change(t *rapid.T) {
 	version := int64(len(m.settings))
+	m.bring(t, version-1)
 	m.settings = append(m.settings, m.draw(t, *m.settings[0]))
 	if err := m.Store.Override(context.Background(), m.room, queue.Overrides{Version: version, Keys: map[string]queue.Override{"mode": {Value: json.RawMessage(`"auto"`)}}}); err != nil {
 		t.Fatal(err)
@@ -641,20 +669,148 @@ func (m *machine) behind(t *rapid.T) {
 	g.told, g.place, g.placed = m.model.now+later, m.model.placed+later, m.passed
 }
 
+// bring gives the store the overrides that gates know and it does not.
+func (m *machine) bring(t *rapid.T, version int64) {
+	for v := m.model.version + 1; v <= version; v++ {
+		if err := m.Store.Override(context.Background(), m.room, queue.Overrides{Version: v}); err != nil {
+			t.Fatal(err)
+		}
+		m.model.version = v
+	}
+}
+
 // wipe takes everything that the store knows. Settings come back as gates bring them.
 func (m *machine) wipe(t *rapid.T) {
 	if m.Wipe == nil || rapid.IntRange(0, 3).Draw(t, "really") > 0 {
 		t.Skip("not now")
 	}
 	m.Wipe(m.room)
+	m.become(newModel())
+}
+
+// become is for a store that knows something else from now on.
+func (m *machine) become(other *model) {
 	old := m.model
-	m.model = newModel()
-	m.model.wall, m.model.moves, m.model.version = old.wall, old.moves, old.version
+	other.wasThen = old
+	if old.wasThen != nil { // and no call in between
+		other.wasThen = old.wasThen
+	}
+	if !other.started {
+		other.limit, other.limits, other.wall = old.limit, old.limits, old.wall
+	}
+	other.moves = old.moves
+	m.model = other
+	m.strange()
+}
+
+// strange is for what a loss does to those outside.
+func (m *machine) strange() {
 	m.shown = make(map[queue.ID]position)
-	m.stamps = nil // what had been called is forgotten too
-	for v := int64(1); v <= old.version; v++ {
-		if err := m.Store.Override(context.Background(), m.room, queue.Overrides{Version: v}); err != nil {
-			t.Fatal(err)
+	for _, v := range m.guests {
+		if v.place != 0 { // who has a ticket shows that, and is no newcomer any more
+			v.first = queue.Arrival{}
 		}
+	}
+}
+
+// save keeps a copy of all that the store knows.
+func (m *machine) save(t *rapid.T) {
+	if m.Copy == nil || !m.model.started || len(m.copies) == 3 {
+		t.Skip("not now")
+	}
+	m.copies = append(m.copies, older{m.Copy(m.room), m.model.copy()})
+}
+
+// restore puts one of them back. What was written since is lost.
+func (m *machine) restore(t *rapid.T) {
+	if len(m.copies) == 0 || rapid.IntRange(0, 1).Draw(t, "really") > 0 {
+		t.Skip("not now")
+	}
+	c := m.copies[rapid.IntRange(0, len(m.copies)-1).Draw(t, "which copy")]
+	c.back()
+	m.become(c.model.copy())
+	if m.Anew != nil && rapid.Bool().Draw(t, "by another server") {
+		m.Anew(m.room)
+		m.model.anew = true
+	}
+}
+
+// loseKey takes one key of the room, as an operator or an eviction does.
+func (m *machine) loseKey(t *rapid.T) {
+	if m.Keys == nil || !m.model.started || rapid.IntRange(0, 2).Draw(t, "really") > 0 {
+		t.Skip("not now")
+	}
+	keys := m.Keys(m.room)
+	kinds := make(map[string][]string)
+	for _, key := range keys {
+		name, _, part := strings.Cut(key, ":")
+		if part {
+			name += ":"
+		}
+		kinds[name] = append(kinds[name], key)
+	}
+	if len(kinds) == 0 {
+		t.Skip("there is none")
+	}
+	kind := rapid.SampledFrom(slices.Sorted(maps.Keys(kinds))).Draw(t, "kind of key")
+	key := rapid.SampledFrom(kinds[kind]).Draw(t, "key")
+	if m.Drop(m.room, key) != 1 {
+		t.Fatalf("there is no %s", key)
+	}
+	m.model.forget(key)
+	switch kind {
+	case "ladder", "overrides":
+		return
+	case "agenda:": // noticed when its time comes
+		m.model.loose = true
+		return
+	case "used:": // by the next tick
+		m.model.loose, m.model.sure = true, true
+		return
+	default:
+		// Numbers, settings and parts do not tell that there was somebody.
+		last := !slices.ContainsFunc(keys, func(k string) bool { return k != key && k != "ladder" && k != "overrides" && !strings.Contains(k, ":") })
+		m.model.torn = &torn{key: key, last: last}
+		m.model.sure = false // it is one loss now
+		m.strange()
+	}
+	generation := m.model.generation
+	m.tick(t)
+	if m.model.generation == generation {
+		t.Fatalf("nobody noticed that %s is gone", key)
+	}
+}
+
+// kept is what a store kept of what belonged to a key that it lost, by what it tells:
+// all that is whole.
+func (m *machine) kept(t *rapid.T, gone *torn, got queue.Snapshot) {
+	l := got.Loss
+	if l == nil {
+		t.Fatalf("the loss of %s is not told", gone.key)
+	}
+	waiting, slots := m.model.count(inLine), m.model.count(called)+m.model.count(active)
+	gone.line, gone.slots = l.Waiting == waiting, l.Slots == slots
+	if waiting == 0 {
+		gone.line = got.Barrier > 0
+	}
+	if !gone.line && l.Waiting != 0 || !gone.slots && l.Slots != 0 {
+		t.Fatalf("without %s %d of %d are in line and %d of %d have slots: a part of what belongs together", gone.key, l.Waiting, waiting, l.Slots, slots)
+	}
+	switch gone.key {
+	case "waiting", "present", "agenda":
+		if waiting > 0 && gone.line {
+			t.Fatalf("the line is kept without %s", gone.key)
+		}
+	case "called", "active", "since":
+		if slots > 0 && gone.slots {
+			t.Fatalf("the slots are kept without %s", gone.key)
+		}
+		if waiting > 0 && !gone.line && !m.model.loose {
+			t.Fatalf("the line is dropped with %s", gone.key)
+		}
+		return
+	}
+	if slots > 0 && !gone.slots {
+		t.Fatalf("the slots are dropped with %s", gone.key)
 	}
 }

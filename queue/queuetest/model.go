@@ -2,7 +2,10 @@ package queuetest
 
 import (
 	"cmp"
+	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sluicegate/sluice/queue"
@@ -15,9 +18,12 @@ type model struct {
 	started    bool
 	now, wall  queue.Time
 	placed     queue.Time // place time
+	before     queue.Time // room time of the call before
+	known      uint32     // generation then
 	generation uint32
 	people     map[queue.ID]*person
 	used       map[queue.ID]queue.Time // until when a store must remember
+	minute     map[queue.ID]int64      // of the place of a used ticket
 	left       map[queue.ID]queue.Time // likewise
 	version    int64
 	limit      limit
@@ -26,14 +32,28 @@ type model struct {
 	calls      int64
 	legal      int64 // most who may be inside, 0 any number
 
-	loss     loss
-	born     queue.Time // place time when the generation began
-	skipped  int64      // milliseconds of room time in which nothing was earned
-	lossMove int        // the operation that found the loss
+	loss    loss
+	torn    *torn      // what the next call finds gone; nil: nothing
+	loose   bool       // something is gone that a tick finds, sooner or later
+	sure    bool       // and it is the next one
+	anew    bool       // the store was started anew since the last call
+	born    queue.Time // place time when the generation began
+	skipped int64      // milliseconds of room time in which nothing was earned
+
+	stamps  []int64 // milliseconds of all calls within the limits in force
+	limits  int     // how often these changed
+	wasThen *model  // what was called in a history that was lost since the last call
 
 	moves    int      // operations so far
 	joins    []join   // everybody who was put in line, and in which operation
 	pictures []ladder // the line after each operation
+}
+
+// torn is a key that is gone, and what was kept of what belonged to it.
+type torn struct {
+	key         string
+	last        bool // nothing else is left
+	line, slots bool
 }
 
 // join is a place that was put in line.
@@ -71,7 +91,7 @@ const (
 )
 
 func newModel() *model {
-	return &model{people: make(map[queue.ID]*person), used: make(map[queue.ID]queue.Time), left: make(map[queue.ID]queue.Time)}
+	return &model{people: make(map[queue.ID]*person), used: make(map[queue.ID]queue.Time), left: make(map[queue.ID]queue.Time), minute: make(map[queue.ID]int64)}
 }
 
 // limit knows a rate and a burst by the windows that they allow: in any window
@@ -98,11 +118,13 @@ func (l *limit) credit(now int64) int64 {
 	return least
 }
 
-// adopt puts other limits in force.
-func (l *limit) adopt(now, perHour, burst int64) {
+// adopt puts limits in force, and tells whether they are others.
+func (l *limit) adopt(now, perHour, burst int64) bool {
 	if perHour != l.perHour || burst != l.burst {
 		*l = limit{perHour: perHour, burst: burst, from: now, start: min(l.credit(now), burst*hour)}
+		return true
 	}
+	return false
 }
 
 // begin is what every operation begins with. It tells whether the gate knows the
@@ -114,6 +136,7 @@ func (m *model) begin(wall queue.Time, c *queue.Call) (knows bool) {
 	m.wall = wall
 	if m.started {
 		before := m.now
+		m.before, m.known = before, m.generation
 		step := wall - was
 		if step < 0 {
 			step = 0
@@ -134,8 +157,13 @@ func (m *model) begin(wall queue.Time, c *queue.Call) (knows bool) {
 		if m.now >= m.loss.until {
 			m.loss = loss{}
 		}
-		if c.Generation > m.generation || c.Generation == m.generation && c.Told > before {
-			m.lose(c, queue.FoundBehind, before)
+		if t := m.torn; t != nil {
+			m.torn = nil
+			m.lose(c, queue.FoundParts, before, t)
+		} else if c.Generation > m.generation || c.Generation == m.generation && c.Told > before {
+			m.lose(c, queue.FoundBehind, before, whole)
+		} else if m.anew {
+			m.lose(c, queue.FoundRestarted, before, whole)
 		} else {
 			if gone := c.Told - m.now; gone > 0 {
 				m.skipped += int64(c.Told)/1000 - int64(m.now)/1000
@@ -152,7 +180,7 @@ func (m *model) begin(wall queue.Time, c *queue.Call) (knows bool) {
 		}
 	} else {
 		m.started = true
-		m.now = wall
+		m.now, m.known = wall, 0
 		switch {
 		case c.Place > 0 && !c.Deaf:
 			m.placed = c.Place
@@ -160,11 +188,17 @@ func (m *model) begin(wall queue.Time, c *queue.Call) (knows bool) {
 			m.placed = max(wall, c.Told+2_000_000, c.Place)
 		}
 		m.limit = limit{perHour: perHour, burst: burst}
-		m.lose(c, queue.FoundNothing, 0)
+		t := m.torn
+		if m.torn = nil; t == nil {
+			t = whole
+		}
+		m.lose(c, queue.FoundNothing, 0, t)
 	}
+	m.anew, m.wasThen = false, nil
 	knows = c.Version >= m.version
-	if knows {
-		m.limit.adopt(m.earned(), perHour, burst)
+	if knows && m.limit.adopt(m.earned(), perHour, burst) {
+		m.stamps = nil
+		m.limits++
 	}
 	return knows
 }
@@ -183,26 +217,61 @@ type loss struct {
 	seated         int64
 }
 
-func (m *model) lose(c *queue.Call, found queue.Found, before queue.Time) {
+// whole is a loss of nothing that would not fit together.
+var whole = &torn{last: true, line: true, slots: true}
+
+// lose begins a generation.
+func (m *model) lose(c *queue.Call, found queue.Found, before queue.Time, t *torn) {
+	inside := m.count(called) + m.count(active) + m.ghosts(c.Settings)
+	first := found == queue.FoundNothing && c.Told == 0 && t.last
+	for id, p := range m.people {
+		if !t.line && p.is == inLine || !t.slots && (p.is == called || p.is == active) {
+			delete(m.people, id)
+		}
+	}
+	// What had been called counts in windows of the limits still, as far as the gate
+	// was told of the time.
+	if w := m.wasThen; w != nil {
+		m.stamps = w.stamps
+		if w.limits != m.limits || w.limit.perHour != m.limit.perHour || w.limit.burst != m.limit.burst {
+			m.stamps, m.limits = nil, w.limits+1
+		}
+	}
+	if first {
+		m.stamps = nil
+		m.limits++
+	}
+	m.stamps = slices.DeleteFunc(slices.Clone(m.stamps), func(at int64) bool { return at > max(c.Told, before).Millis() })
 	slots := m.count(called) + m.count(active)
 	l := loss{Loss: queue.Loss{Found: found, Waiting: m.count(inLine), Slots: slots}, seated: slots, before: before}
+	held := max(c.Hold, 3*time.Second)
 	m.calls, m.legal = 0, 0
 	start := int64(0)
-	if found == queue.FoundNothing && c.Told == 0 {
+	if first {
 		l.blank, l.since = true, m.now.Add(-c.Running)
 		m.generation = uint32(m.now / 1_000_000)
 		start = m.limit.burst * hour
 	} else {
-		m.generation = max(m.generation, c.Generation) + 1 + uint32(m.wall%1021)
-		if found == queue.FoundNothing {
+		unheardOf := c.Generation > m.known // a later one, of which nothing is left
+		m.generation = max(m.known, c.Generation) + 1 + uint32(m.wall%1021)
+		if found == queue.FoundNothing && c.Told == 0 { // but what is left tells that it is not the first start
+			held = max(held, c.Settings.PollMax*3/2+4*time.Second)
+			m.generation = max(m.generation, uint32(m.now/1_000_000)+1+uint32(m.wall%1021))
+		} else if found == queue.FoundNothing {
 			m.now = c.Told + 2_000_000
 		} else {
-			if c.Told-before <= 2_000_000 {
+			if c.Told-before <= 2_000_000 && t.line {
 				l.barrier = m.last
+			}
+			if w := &m.loss; w.until > 0 && (m.now < w.held || w.blank && unheardOf) {
+				// Whoever has not come back since the loss before was not there to survive.
+				l.barrier = min(l.barrier, w.barrier)
+				held = max(held, w.held.Sub(m.now))
 			}
 			m.now = max(m.now, c.Told)
 		}
-		l.active, l.called = c.Active, c.Called
+		l.called = c.Called
+		l.active = max(c.Active, inside-c.Called)
 	}
 	m.limit = limit{perHour: m.limit.perHour, burst: m.limit.burst, from: m.earned(), start: start}
 	if l.barrier == 0 {
@@ -212,10 +281,9 @@ func (m *model) lose(c *queue.Call, found queue.Found, before queue.Time) {
 	within := c.Settings.PollMax*3/2 + 4*time.Second
 	l.until = m.now.Add(max(c.Settings.Session+10*time.Second, 2*within))
 	if !l.blank {
-		l.hold(m.now.Add(max(c.Hold, 3*time.Second)))
+		l.hold(m.now.Add(held))
 	}
 	m.loss = l
-	m.lossMove = m.moves
 }
 
 func (l *loss) hold(until queue.Time) {
@@ -240,6 +308,41 @@ func (m *model) hear(c *queue.Call, before queue.Time) {
 	}
 	if m.now < l.held {
 		l.active, l.called = max(l.active, c.Active), max(l.called, c.Called)
+	}
+}
+
+// copy is what a store knows that is kept to be put back later.
+func (m *model) copy() *model {
+	c := *m
+	c.people = make(map[queue.ID]*person, len(m.people))
+	for id, p := range m.people {
+		same := *p
+		c.people[id] = &same
+	}
+	c.used, c.left, c.minute = maps.Clone(m.used), maps.Clone(m.left), maps.Clone(m.minute)
+	c.limit.calls = slices.Clone(m.limit.calls)
+	c.stamps, c.joins, c.pictures = slices.Clone(m.stamps), slices.Clone(m.joins), slices.Clone(m.pictures)
+	return &c
+}
+
+// forget takes what a store knew by one key.
+func (m *model) forget(key string) {
+	name, part, _ := strings.Cut(key, ":")
+	switch {
+	case name == "meta":
+		m.started, m.generation, m.now, m.last, m.front, m.loss = false, 0, 0, 0, 0, loss{}
+	case name == "overrides":
+		m.version = 0
+	case name == "left":
+		clear(m.left)
+	case name == "away":
+		maps.DeleteFunc(m.people, func(_ queue.ID, p *person) bool { return p.is == absent })
+	case name == "used" && part != "":
+		for id, minute := range m.minute {
+			if strconv.FormatInt(minute, 10) == part {
+				delete(m.used, id)
+			}
+		}
 	}
 }
 
@@ -354,7 +457,12 @@ func (m *model) call(p *person, deadline queue.Time) {
 // activate gives somebody a session.
 func (m *model) activate(c *queue.Call, p *person, end queue.Time) {
 	p.is, p.deadline = active, end
-	m.used[p.id] = m.now.Add(c.Settings.UsedFor())
+	m.useUp(p.id, p.place, m.now.Add(c.Settings.UsedFor()))
+}
+
+// useUp has a ticket give nothing any more.
+func (m *model) useUp(id queue.ID, place, until queue.Time) {
+	m.used[id], m.minute[id] = max(m.used[id], until), int64(place)/60_000_000
 }
 
 func (m *model) enter(c *queue.Call, a queue.Arrival, knows bool) queue.Standing {
@@ -364,7 +472,7 @@ func (m *model) enter(c *queue.Call, a queue.Arrival, knows bool) queue.Standing
 	open := s.Mode == queue.ModeOpen && knows
 	out := queue.Standing{Rank: -1}
 
-	if p == nil && used {
+	if _, left := m.left[a.ID]; p == nil && (used || left) {
 		out.State = queue.Used
 		return out
 	}
@@ -499,7 +607,7 @@ func (m *model) renew(c *queue.Call, v queue.Visit) (out queue.Renewal) {
 	}
 	if end := sessionEnd(s, since, min(v.At, m.now).Add(max(s.Session, v.Extend))); !slot && max(end, v.Until+10_000_000) <= m.now {
 		delete(m.people, v.ID)
-		m.used[v.ID] = m.now.Add(s.UsedFor())
+		m.useUp(v.ID, v.Place, m.now.Add(s.UsedFor()))
 		out.Gone = true
 		return out
 	}
@@ -507,16 +615,19 @@ func (m *model) renew(c *queue.Call, v queue.Visit) (out queue.Renewal) {
 		out.Overshoot = m.legal > 0 && m.count(called)+m.count(active)+1 > m.legal
 	}
 	end := sessionEnd(s, since, min(v.At, m.now).Add(max(s.Session, v.Extend)))
+	if !slot && v.Called < m.loss.Born { // a slot from before the loss is heard of
+		defer func() { m.loss.seated++ }()
+	}
 	switch {
 	case p == nil:
 		m.cameBack(c, v.Called)
-		if m.loss.until > 0 && v.Called < m.loss.Born {
-			m.loss.seated++
-		}
 		p = m.add(v.ID, v.Place)
 		out.Restored = true
 	case p.is == active:
 		p.deadline = max(p.deadline, end)
+		if _, known := m.used[v.ID]; !known { // it was lost that the ticket is used
+			m.useUp(v.ID, v.Place, m.now.Add(s.UsedFor()))
+		}
 	default:
 		out.Claimed = true
 	}
@@ -540,7 +651,7 @@ func (m *model) leave(c *queue.Call, d queue.Departure) (out queue.Departed) {
 	}
 	until = max(until.Add(time.Minute), m.now.Add(c.Settings.UsedFor()))
 	m.left[d.ID] = max(m.left[d.ID], until)
-	m.used[d.ID] = max(m.used[d.ID], until)
+	m.useUp(d.ID, d.Place, until)
 	return out
 }
 

@@ -27,6 +27,14 @@ type Harness struct {
 	// Drop deletes the keys of a room whose names match, and counts them. nil: the
 	// store has no keys.
 	Drop func(room, pattern string) int
+	// Keys names the keys of a room. nil: likewise.
+	Keys func(room string) []string
+	// Copy keeps a copy of all of a room. The function that it returns puts that in the
+	// place of what is there by then, as often as it is called. nil: impossible.
+	Copy func(room string) (back func())
+	// Anew has the next call of a room find that the store was started anew. nil: it
+	// cannot tell.
+	Anew func(room string)
 }
 
 // Open returns an empty store for one test, which closes it in its cleanup.

@@ -33,7 +33,7 @@ func TestStoreInACluster(t *testing.T) {
 		}
 		drop := func(room, pattern string) (n int) {
 			for _, s := range ring.Masters {
-				n += dropper(t, s.Client(), prefix)(room, pattern)
+				n += losing(t, store, s.Client(), prefix).Drop(room, pattern)
 			}
 			return n
 		}

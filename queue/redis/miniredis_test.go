@@ -33,6 +33,7 @@ func inMiniredis(t testing.TB) queuetest.Harness {
 	// It runs scripts in Go: thousands of marks take it seconds on a busy machine.
 	c := client.NewClient(&client.Options{Addr: server.Addr(), MaxRetries: -1, ReadTimeout: time.Minute, ContextTimeoutEnabled: true})
 	store := redis.New(c, redis.Options{Prefix: prefix})
-	drop := dropper(t, c, prefix)
-	return queuetest.Harness{Store: closed(t, store), Advance: move, Jump: move, Wipe: func(room string) { drop(room, "*") }, Drop: drop}
+	h := losing(t, closed(t, store), c, prefix)
+	h.Advance, h.Jump = move, move
+	return h
 }

@@ -2,6 +2,7 @@ package redis_test
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,17 +31,58 @@ func closed(t testing.TB, s *redis.Store) *redis.Store {
 	return s
 }
 
-// dropper deletes the keys of a room whose names match, and counts them.
-func dropper(t testing.TB, c *client.Client, prefix string) func(room, pattern string) int {
-	return func(room, pattern string) int {
-		keys, err := c.Keys(t.Context(), prefix+":{"+room+"}:"+pattern).Result()
-		if err == nil && len(keys) > 0 {
-			err = c.Del(t.Context(), keys...).Err()
-		}
+// losing is what happens to a store by its server: keys are deleted, and older copies
+// of them come back.
+func losing(t testing.TB, store *redis.Store, c *client.Client, prefix string) queuetest.Harness {
+	names := func(pattern string) []string {
+		keys, err := c.Keys(t.Context(), pattern).Result()
 		if err != nil {
 			t.Fatal(err)
 		}
+		slices.Sort(keys)
+		return keys
+	}
+	base := func(room string) string { return prefix + ":{" + room + "}:" }
+	drop := func(room, pattern string) int {
+		keys := names(base(room) + pattern)
+		if len(keys) > 0 {
+			if err := c.Del(t.Context(), keys...).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
 		return len(keys)
+	}
+	return queuetest.Harness{
+		Store: store,
+		Wipe:  func(room string) { drop(room, "*") },
+		Drop:  drop,
+		Keys: func(room string) []string {
+			keys := names(base(room) + "*")
+			for i := range keys {
+				keys[i] = keys[i][len(base(room)):]
+			}
+			return keys
+		},
+		Copy: func(room string) func() {
+			into := fmt.Sprintf("copy%d-", prefixes.Add(1))
+			copyAll := func(keys []string, name func(string) string) {
+				for _, key := range keys {
+					if err := c.Copy(t.Context(), key, name(key), 0, true).Err(); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			copyAll(names(base(room)+"*"), func(key string) string { return into + key })
+			return func() {
+				drop(room, "*")
+				copyAll(names(into+"*"), func(key string) string { return key[len(into):] })
+			}
+		},
+		Anew: func(room string) {
+			if err := c.HSet(t.Context(), base(room)+"meta", "run", "another").Err(); err != nil {
+				t.Fatal(err)
+			}
+		},
 	}
 }
 
@@ -55,8 +97,9 @@ func inRedis(t *testing.T) queuetest.Open {
 		c := client.NewClient(&client.Options{Addr: addr, MaxRetries: -1, ContextTimeoutEnabled: true})
 		prefix := prefix()
 		store := redis.New(c, redis.Options{Prefix: prefix, Now: func() time.Time { return time.Unix(0, now.Load()) }})
-		drop := dropper(t, c, prefix)
-		return queuetest.Harness{Store: closed(t, store), Advance: move, Jump: move, Wipe: func(room string) { drop(room, "*") }, Drop: drop}
+		h := losing(t, closed(t, store), c, prefix)
+		h.Advance, h.Jump = move, move
+		return h
 	}
 }
 

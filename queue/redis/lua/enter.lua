@@ -284,7 +284,7 @@ local function one(from, id, kept)
   if kept then
     wait(id, tonumber(kept))
   elseif not known(id, PLACE) then
-    if is_used(id, PLACE) then
+    if is_used(id, PLACE) or call('ZSCORE', left, id) then -- one of them may have been lost
       answer(USED, 0)
     elseif NEWCOMER then
       TILL = string.char(UNHEARD) .. sub(TILL, 2)

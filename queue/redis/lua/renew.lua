@@ -19,7 +19,10 @@ settle_most(slots)
 -- slot lives by what was promised so far, when the visitor was called, and what was done.
 local function seat(id, place, called_at, promised)
   local ends = call('ZSCORE', active, id)
-  if ends then return tonumber(ends), called_since(id) or called_at, 0 end
+  if ends then
+    if read_loss() then use_up(id, place, now + used_for) end -- that it was may be what was lost
+    return tonumber(ends), called_since(id) or called_at, 0
+  end
   if call('ZREM', called, id) == 1 then
     use_up(id, place, now + used_for)
     return promised, called_since(id) or called_at, CLAIMED
@@ -31,10 +34,8 @@ local function seat(id, place, called_at, promised)
   elseif call('ZREM', away, id) == 1 then
     done = CLAIMED
   end
-  if done == RESTORED then
-    came_back(called_at)
-    if read_loss() and called_at < y.born then y.seated = y.seated + 1 end
-  end
+  if done == RESTORED then came_back(called_at) end
+  if read_loss() and called_at < y.born then y.seated = y.seated + 1 end
   if mode == AUTO and most > 0 and slots >= most then done = done + OVERSHOOT end
   slots = slots + 1
   call('HSET', since, id, called_at)

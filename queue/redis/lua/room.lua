@@ -58,6 +58,7 @@ local LEAST_HOLD = 3000000                  -- queue.LeastHold
 local NOTHING, PARTS, BEHIND, RESTARTED = 1, 2, 3, 4 -- queue.Found
 local MAX_WORK = 1000                       -- most that one tick ends, moves and calls, each
 local SLICE, PART = 1000000, 250            -- of the agenda: its time, and most ids in one string
+local NEVER = -1                            -- a slice and a minute in which nothing is
 local UNHEARD, QUESTION = 1, 63              -- of a visitor who came, and of whom nothing was heard since
 
 local call = redis.call
@@ -147,18 +148,40 @@ local function forget_line()
   call('UNLINK', waiting, present, agenda, soon)
 end
 
+-- ghosts: slots of visitors who were inside before the loss and have not been heard
+-- of since.
+local function ghosts()
+  if not read_loss() then return 0 end
+  local n = 0
+  if now < y.born + session + SLOT_MARGIN then n = y.ghost_active end
+  if now < y.born + claim_within then n = n + y.ghost_called end
+  return max(n - y.seated, 0)
+end
+
+-- index_used: where what tells of the minutes is gone, they are looked for, of a day.
+local function index_used()
+  if call('EXISTS', used) == 1 then return end
+  for minute = floor(now / 60000000) - 1440, floor(max(now, placed) / 60000000) do
+    if call('EXISTS', used .. ':' .. minute) == 1 then call('ZADD', used, now + used_for, minute) end
+  end
+end
+
 -- lose begins a new generation, before anything is done to the old one.
 local function lose(found, line_whole, slots_whole)
+  local was, inside = read_loss(), max(call('HLEN', since), call('ZCARD', called) + call('ZCARD', active)) + ghosts()
   local kept_line = line_whole and call('ZCARD', waiting) or 0
   local kept_slots = slots_whole and call('ZCARD', called) + call('ZCARD', active) or 0
+  local keys = count_keys()
   if not line_whole then forget_line() end
   if not slots_whole then call('UNLINK', called, active, since) end
   call('UNLINK', ladder)
+  index_used()
   y = {blank = 0, since = 0, held = 0, found = found, barrier = 0, before = before or 0, ghost_active = 0, ghost_called = 0}
   y.kept_line, y.kept_slots, y.seated = kept_line, kept_slots, kept_slots
   calls, most = 0, 0
   units = 0
-  if not before and told == 0 then
+  local to_hold = max(hold, LEAST_HOLD)
+  if not before and told == 0 and keys == 0 then
     y.blank = 1
     y.since = now - tonumber(ARGV[20])
     generation = floor(now / 1000000)
@@ -166,14 +189,26 @@ local function lose(found, line_whole, slots_whole)
   else
     generation = max(known_generation or 0, said) + 1 + wall % 1021 -- queue.NextGeneration
     if line_whole and told - before <= MAX_STEP then y.barrier = last end
-    if before then now = max(now, told) else now = told + MAX_STEP end
-    y.ghost_active, y.ghost_called = tonumber(ARGV[18]), tonumber(ARGV[17])
+    if was and (now < was.held or was.blank == 1 and said > known_generation) then -- not all are back who were lost before
+      y.barrier = min(y.barrier, was.barrier)
+      to_hold = max(to_hold, was.held - now)
+    end
+    if before then
+      now = max(now, told)
+    elseif told > 0 then
+      now = told + MAX_STEP
+    else -- by a gate that remembers nothing
+      generation = max(generation, floor(now / 1000000) + 1 + wall % 1021)
+      to_hold = max(to_hold, blank_hold)
+    end
+    y.ghost_called = tonumber(ARGV[17])
+    y.ghost_active = max(tonumber(ARGV[18]), inside - y.ghost_called)
   end
   if y.barrier == 0 then front = 0 end
   at = floor(now / 1000)
   y.born, y.born_place = now, placed
   young = now + max(session + SLOT_MARGIN, 2 * blank_hold)
-  if y.blank == 0 then hold_back(max(hold, LEAST_HOLD)) end
+  if y.blank == 0 then hold_back(to_hold) end
 end
 
 local run = redis.pcall('INFO', 'server') -- an error where a store has no such thing
@@ -256,16 +291,6 @@ local function came_back(instant)
     remember()
     hold_back(blank_hold)
   end
-end
-
--- ghosts: slots of visitors who were inside before the loss and have not been heard
--- of since.
-local function ghosts()
-  if not read_loss() then return 0 end
-  local n = 0
-  if now < y.born + session + SLOT_MARGIN then n = y.ghost_active end
-  if now < y.born + claim_within then n = n + y.ghost_called end
-  return max(n - y.seated, 0)
 end
 
 -- Credit: queue.Credit.Settle. A gate that has not heard of the latest overrides
@@ -386,19 +411,23 @@ local function look_at(id, till)
   end
 end
 
--- note writes down who is to be looked at.
+-- note writes down who is to be looked at. A list that is new in a slice that is not
+-- was lost: the slice NEVER, of which there is no list, has the next tick find that.
 local function note()
   if #slices == 0 then return end
-  local args = {}
+  local args, new = {}, 0
   for i = 1, #slices do
     local slice = slices[i]
     local ids = to_note[slice]
+    local parts, length = 0, 0
     for from = 1, #ids, PART do
-      call('RPUSH', agenda .. ':' .. slice, table.concat(ids, '', from, min(from + PART - 1, #ids)))
+      length = call('RPUSH', agenda .. ':' .. slice, table.concat(ids, '', from, min(from + PART - 1, #ids)))
+      parts = parts + 1
     end
+    if length == parts then new = new + 1 end
     args[2 * i - 1], args[2 * i] = slice, slice
   end
-  call('ZADD', agenda, unpack(args))
+  if call('ZADD', agenda, unpack(args)) < new then call('ZADD', agenda, NEVER, NEVER) end
   to_note, slices = {}, {}
 end
 
@@ -431,5 +460,6 @@ local function use_up(id, place, till)
   local packed = call('HGET', key, field)
   if not holds(packed, id) then call('HSET', key, field, (packed or '') .. id) end
   local known = call('ZSCORE', used, minute)
+  if known and not packed and call('HLEN', key) == 1 then call('ZADD', used, till, NEVER) end -- the others were lost: as in note
   if not known or tonumber(known) < till then call('ZADD', used, till, minute) end
 end

@@ -37,8 +37,9 @@ local function go_away(ids, unheard)
   if k > 0 then call('ZADD', away, unpack(args)) end
 end
 
--- Keys of which others tell that they must be there.
-if generation == known_generation then
+-- Keys of which others tell that they must be there, also where this call has found
+-- another loss: nothing would tell of them any more.
+do
   local function some_lost(set, members)
     local keys = {}
     for i = 1, #members do keys[i] = set .. ':' .. members[i] end
@@ -52,7 +53,7 @@ if generation == known_generation then
       if call('EXISTS', used .. ':' .. minutes[i]) == 0 then call('ZREM', used, minutes[i]) end
     end
   end
-  if used_lost or agenda_lost then lose(PARTS, not agenda_lost, true) end
+  if before and (used_lost or agenda_lost) then lose(PARTS, not agenda_lost, true) end
 end
 
 local gone = due(active)
