@@ -161,7 +161,8 @@ end
 -- index_used: where what tells of the minutes is gone, they are looked for, of a day.
 local function index_used()
   if call('EXISTS', used) == 1 then return end
-  for minute = floor(now / 60000000) - 1440, floor(max(now, placed) / 60000000) do
+  local latest = floor(placed / 60000000)
+  for minute = latest - 1440, latest do
     if call('EXISTS', used .. ':' .. minute) == 1 then call('ZADD', used, now + used_for, minute) end
   end
 end
