@@ -119,7 +119,7 @@ var allowances = []allowance{
 		why: "the store hears of those who came while it was away when they first poll",
 	},
 	{
-		kinds: storeAway + " link-cut store-clients", errors: []string{"status 503"}, steps: []string{"leave"}, until: reconnect,
+		kinds: storeAway + " link-cut store-clients store-moved", errors: []string{"status 503"}, steps: []string{"leave"}, until: reconnect,
 		why: "to leave is to tell the store: while it is away the gate says so, and the slot is free when the session is over",
 	},
 	{

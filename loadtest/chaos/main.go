@@ -109,7 +109,9 @@ func (c *trial) tell(t proc.T, sluice string, out io.Writer, more ...string) ver
 	e.write(out, r)
 	all := r.verdict()
 	if all != kept {
-		e.writeHistories(out, r.wronged)
+		if len(r.wronged) > 0 {
+			e.writeHistories(out, r.wronged)
+		}
 		said := "Promises were broken."
 		if all == doubt {
 			said = "The machine was too busy to tell whether promises were broken."
