@@ -91,6 +91,55 @@ func (s *silent) Renew(ctx context.Context, c *queue.Call, in []queue.Visit, out
 	return s.Store.Renew(ctx, c, in, out)
 }
 
+// TestAGateWhoseClockIsWrongGoesByTheTicketsOfOthersUntilItHearsTheStore: one that starts
+// while the store is away.
+func TestAGateWhoseClockIsWrongGoesByTheTicketsOfOthersUntilItHearsTheStore(t *testing.T) {
+	for name, wrong := range map[string]time.Duration{"ahead": time.Hour, "behind": -time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, err := config.Load(config.Source{File: "test", Data: []byte(testConfig)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.Rooms[0].Settings.Mode = queue.ModeHold
+				open := func(o Options) testGate {
+					gate, err := New(c, o)
+					if err != nil {
+						t.Fatal(err)
+					}
+					ctx, cancel := context.WithCancel(context.Background())
+					done := make(chan struct{})
+					go func() { defer close(done); _ = gate.Run(ctx) }()
+					t.Cleanup(func() { cancel(); <-done; _ = gate.Close(context.Background()) })
+					return testGate{gate}
+				}
+				g := open(Options{Store: memory.New(memory.Options{})})
+				place := func(ticket string) queue.Time {
+					var k token.Token
+					if !g.site.Load().ring.Verify([]byte(ticket), &k) {
+						t.Fatalf("no ticket: %s", ticket)
+					}
+					return k.Place
+				}
+				time.Sleep(time.Second)
+				ann := g.join(t)
+				away := &silent{Store: memory.New(memory.Options{})}
+				away.is.Store(true)
+				other := open(Options{Store: away, Now: func() time.Time { return time.Now().Add(wrong) }})
+				r := other.do(t, "GET /.sluice/rooms/drop HTTP/1.1\r\nHost: shop.example\r\nCookie: sluice-drop="+ann+"\r\n\r\n")
+				if !strings.Contains(string(r.Body()), `"waiting"`) {
+					t.Errorf("ann, who has a ticket, is told %s", r.Body())
+				}
+				time.Sleep(time.Minute)
+				bob := other.join(t)
+				if behind := place(bob).Sub(place(ann)); behind < time.Minute || behind > time.Minute+time.Second {
+					t.Errorf("bob comes a minute after ann, and stands %s behind her", behind)
+				}
+			})
+		})
+	}
+}
+
 // TestWhoIsBusyAtAGateThatIsCutOffKeepsThePass: for the other gates the session is long
 // over, and so is the pass once its gate learns how late it is.
 func TestWhoIsBusyAtAGateThatIsCutOffKeepsThePass(t *testing.T) {

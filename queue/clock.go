@@ -17,9 +17,9 @@ const (
 	// maxAhead is how far a gate takes room time to have gone since it last heard of
 	// it. Nothing ages further while the store is away.
 	maxAhead = MaxStep - 500*time.Millisecond
-	// maxWrong is how far the clock of a machine may be ahead of what tokens tell, whose
-	// stamps are some minutes old at most where visitors poll, and still be believed.
-	maxWrong = 10 * time.Minute
+	// maxWrong is how far the clock of a machine may be ahead of what tokens tell and still
+	// be believed: they are as old as an outage, or as a ticket may get.
+	maxWrong = time.Hour
 )
 
 // roomClock is a gate's estimate of room time: what it was last told, carried on
@@ -78,18 +78,20 @@ func (c *roomClock) hear(m Moment, sent time.Time) {
 
 // hearToken takes the stamp and the place of a token that verified, and the generation
 // that its gate knew. A gate's estimate is at most maxAhead later than what the store
-// told; one that had heard of no store (generation 0) went by its machine's clock.
+// told; one that had heard of no store (generation 0) went by its machine's clock, which
+// tells nothing.
 func (c *roomClock) hearToken(stamp, place Time, generation uint32) {
+	if generation == 0 {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h := c.heard()
 	h.stamp = max(h.stamp, stamp)
-	if generation > 0 {
-		h.told = max(h.told, stamp.Add(-maxAhead))
-		h.generation = max(h.generation, generation)
-		if now := c.now(); place > h.placeAt(now) {
-			h.place, h.placed = place, now
-		}
+	h.told = max(h.told, stamp.Add(-maxAhead))
+	h.generation = max(h.generation, generation)
+	if now := c.now(); place > h.placeAt(now) {
+		h.place, h.placed = place, now
 	}
 	c.known.Store(&h)
 }
@@ -120,13 +122,21 @@ func (c *roomClock) timeAt(now time.Time) Time {
 	return h.estimate(now)
 }
 
+// timesAt is room time and, as far as it was told of, place time.
+func (c *roomClock) timesAt(now time.Time) (room, place Time) {
+	if h := c.known.Load(); h != nil {
+		place = h.placeAt(now)
+	}
+	return c.timeAt(now), place
+}
+
 // estimate goes on from base, and no further than maxAhead from what the store told:
 // others take a stamp for word of that.
 func (h *heard) estimate(now time.Time) Time {
 	return min(h.base.Add(now.Sub(h.at)), h.last.Add(maxAhead))
 }
 
-// placeAt is place time as the store or tokens told of it, 0 when neither did.
+// placeAt is place time as the store or tokens told of it; 0: neither did.
 func (h *heard) placeAt(now time.Time) Time {
 	if h.placed.IsZero() {
 		return 0

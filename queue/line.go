@@ -136,14 +136,15 @@ func (l *Line) Time() Time {
 	return t
 }
 
-// TimesAt returns room time, as Time does, and place time, which is the place of somebody
-// who comes now, where the gate's clock was looked at a moment ago.
+// TimesAt returns room time, as Time does, and place time, where the gate's clock was
+// looked at a moment ago. Place time, which is the place of somebody who comes now, is 0
+// until the store or a token told of it.
 func (l *Line) TimesAt(now time.Time) (room, place Time) {
 	if l.contact.isOld(now.Sub(l.begun)) {
 		l.contact.await(now.Sub(l.begun))
 		now = l.now()
 	}
-	return l.clock.timeAt(now), l.clock.placeTime(now)
+	return l.clock.timesAt(now)
 }
 
 // Waiting returns how many present visitors wait.

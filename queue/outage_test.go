@@ -43,7 +43,7 @@ func (o *ordered) judge() {
 	time.Sleep(2 * time.Second)
 	var line []memory.Visitor
 	for _, v := range o.store.lines.Load().Visitors("drop", nil) {
-		if v.State == "waiting" {
+		if v.State == "waiting" && slices.Contains(o.ids, v.ID) {
 			line = append(line, v)
 		}
 	}
@@ -58,10 +58,26 @@ func (o *ordered) judge() {
 	}
 }
 
+// openCut opens a gate that will not reach the store before the others do, with a clock
+// that is wrong by so much.
+func (s *site) openCut(wrong time.Duration) *gate {
+	l := &link{watched: s.store, cut: true}
+	time.AfterFunc(34*time.Second, func() { l.set(false) })
+	return s.openWith(func(c *queue.LineConfig) {
+		c.Store = l
+		c.Now = func() time.Time { return time.Now().Add(wrong) }
+	})
+}
+
+// show has somebody come to a gate, and show the ticket to another.
+func (g *gate) show(other *gate) {
+	a := g.Join(somebody(), true)
+	other.HearToken(g.Time(), a.Place, g.Generation())
+}
+
 // Gates that last heard the store a second apart give places as one would, however long
 // the store is away, and whatever it has become in the meantime.
 func TestWhoComesWhileTheStoreIsAwayStandsWhereTheyCame(t *testing.T) {
-	type gates = [2]*link
 	clockOf := func(wrong time.Duration) func() time.Time { return func() time.Time { return time.Now().Add(wrong) } }
 	for name, row := range map[string]struct {
 		meanwhile func(s *site, before *memory.Store)
@@ -74,14 +90,21 @@ func TestWhoComesWhileTheStoreIsAwayStandsWhereTheyCame(t *testing.T) {
 		"it is empty, and its clock an hour behind": {func(s *site, _ *memory.Store) {
 			s.store.lines.Store(memory.New(memory.Options{Now: clockOf(-time.Hour)}))
 		}},
-		"another gate starts meanwhile": {func(s *site, _ *memory.Store) { s.openLinked(0) }},
+		"another gate starts meanwhile, and reaches it": {func(s *site, _ *memory.Store) { s.openLinked(0) }},
+		"another gate starts meanwhile":                 {func(s *site, _ *memory.Store) { s.openCut(0) }},
+		"another gate starts meanwhile, its clock an hour ahead, and sees a ticket": {func(s *site, _ *memory.Store) {
+			s.gates[0].show(s.openCut(time.Hour))
+		}},
+		"another gate starts meanwhile, its clock an hour behind, and sees a ticket": {func(s *site, _ *memory.Store) {
+			s.gates[1].show(s.openCut(-time.Hour))
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			set := perSecond(1)
 			set.Mode, set.KeepPlace = queue.ModeHold, time.Hour
 			set.PollMin, set.PollMax = time.Minute, 2*time.Minute // all are there in the end
 			at(t, 0, set, func(t *testing.T, s *site) {
-				var links gates
+				links := make([]*link, 2)
 				for i := range links {
 					_, links[i] = s.openLinked(0)
 				}
