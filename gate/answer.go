@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -127,14 +128,21 @@ func (x *exchange) page(p *page.Page, v *page.View) {
 	x.ctx.Response.Header.SetContentType("text/html; charset=utf-8")
 	gzip := acceptsGzip(x.fields.acceptEncoding)
 	x.lines = p.Header(v.Lang, gzip)
-	body := x.ctx.Response.SwapBody(nil)[:0]
+	body := pageBuffers.Get().(*[]byte)
 	if gzip {
-		body = p.AppendGzip(body, v)
+		*body = p.AppendGzip((*body)[:0], v)
 	} else {
-		body = p.Append(body, v)
+		*body = p.Append((*body)[:0], v)
 	}
-	x.ctx.Response.SwapBody(body)
+	x.ctx.Response.SetBodyRaw(*body)
+	if x.lane != nil {
+		x.lane.page = body
+	}
 }
+
+// pageBuffers are lent to connections until the page has been written. Those who wait
+// are many, and have nothing to send most of the time.
+var pageBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // json answers with the visitor API's object.
 func (x *exchange) json(a *queue.Answer, note string) {

@@ -43,6 +43,7 @@ type laneConn struct {
 	state   atomic.Int32 // laneQuiet and so on
 
 	known knownToken
+	page  *[]byte // the body that is being written, nil for none
 }
 
 const (
@@ -122,8 +123,17 @@ func (c *laneConn) mark(state fasthttp.ConnState) {
 		return
 	}
 	c.between = state == fasthttp.StateIdle
+	c.written()
 	if state == fasthttp.StateActive {
 		c.waits.Store(false)
+	}
+}
+
+// written says that the answer has left.
+func (c *laneConn) written() {
+	if c.page != nil {
+		pageBuffers.Put(c.page)
+		c.page = nil
 	}
 }
 

@@ -65,6 +65,8 @@ func NewServer(g *Gate, limits door.Limits) *Server {
 			case fasthttp.StateIdle:
 				lane.mark(state)
 				lane.door.Idle()
+			case fasthttp.StateClosed:
+				lane.written()
 			}
 		},
 	}
