@@ -87,7 +87,11 @@ func (l *Line) Poll(id ID, place Time, hold bool, alive func() bool) Answer {
 		return l.answer(l.view.Load(), l.now(), Standing{State: Waiting, Place: place, Rank: -1}, after)
 	}
 	if s.State == Waiting && hold && s.Rank <= reach(&v.Settings) {
-		if held, ok := l.hold(a, alive); ok {
+		// Who has waited long for the store is not kept back as well:
+		// browsers and proxies give up at some time.
+		if l.now().Sub(now) > heldFor/2 {
+			after = l.soonAfterHold(place)
+		} else if held, ok := l.hold(a, alive); ok {
 			s = held
 		} else {
 			after = l.soonAfterHold(place)

@@ -59,7 +59,11 @@ func TestBeforeTheStoreIsHeardRoomTimeIsTheHighestStampOfAToken(t *testing.T) {
 	if c.highest() != (stamp + 9e6).Add(-maxAhead) {
 		t.Errorf("told %d, want what the stamp was reckoned from: the store should know of it", c.highest())
 	}
+	before := c.newPlace()
 	c.hearToken(stamp+9e9, stamp+9e9, 0) // of a gate that knows no store
+	if got := c.newPlace(); got != before+1 {
+		t.Errorf("place %d after %d: a machine's clock moved it", got, before)
+	}
 	if c.highest() != (stamp + 9e6).Add(-maxAhead) {
 		t.Errorf("told %d, want no machine's clock to count", c.highest())
 	}

@@ -341,3 +341,38 @@ func TestARoomThatOpensLetsInWhoIsHeld(t *testing.T) {
 		}
 	})
 }
+
+// A browser or proxy gives up at some time, and the store may take its own.
+func TestAPollThatWaitedForASlowStoreIsNotHeldAsWell(t *testing.T) {
+	set := perSecond(1)
+	at(t, 1, set, func(t *testing.T, s *site) {
+		g := s.gates[0]
+		set.Mode = queue.ModeHold
+		g.SetFile(set)
+		var ids []queue.ID
+		var places []queue.Time
+		for range 10 {
+			ids = append(ids, somebody())
+			places = append(places, g.Join(ids[len(ids)-1], true).Place)
+		}
+		set.Mode = queue.ModeAuto
+		g.SetFile(set)
+		time.Sleep(time.Second)
+		s.store.mu.Lock()
+		s.store.slow = 1900 * time.Millisecond // each call
+		s.store.mu.Unlock()
+		time.Sleep(5 * time.Second)
+		var wg sync.WaitGroup
+		for i := range ids {
+			time.Sleep(300 * time.Millisecond)
+			wg.Go(func() {
+				asked := time.Now()
+				a := g.Poll(ids[i], places[i], true, nil)
+				if took := time.Since(asked); took > 4*time.Second {
+					t.Errorf("visitor %d, who is %s, was answered after %s", i, a.State, took)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
