@@ -394,7 +394,7 @@ func (l *Line) enter(in []Arrival, out []Standing) ([]Standing, error) {
 			if s.Claimed {
 				l.welcomed.Add(1)
 			}
-		case s.Claimed, s.State == Admitted && in[i].Again: // perhaps by the first try, whose answer was lost
+		case s.Claimed, s.State == Admitted && l.mayHaveClaimed(s):
 			l.give(Visit{ID: in[i].ID, Place: s.Place, Called: s.Called, Until: s.Until}, false)
 		}
 	}
@@ -402,6 +402,14 @@ func (l *Line) enter(in []Arrival, out []Standing) ([]Standing, error) {
 		l.wake()
 	}
 	return out, nil
+}
+
+// mayHaveClaimed tells whether somebody who is inside may be so by a claim of whose
+// answer no gate heard: it was sent again, or the visitor asked again, here or elsewhere.
+// Then this is the first gate that gives the pass.
+func (l *Line) mayHaveClaimed(s *Standing) bool {
+	set := l.Settings()
+	return l.clock.time().Sub(s.Called) < set.ClaimWithin+set.ReturnWithin()
 }
 
 func (l *Line) count(s *Standing) {

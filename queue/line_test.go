@@ -105,7 +105,8 @@ func (w *watched) Renew(ctx context.Context, c *queue.Call, in []queue.Visit, ou
 	if err := w.meet(ctx); err != nil {
 		return out, queue.Moment{}, err
 	}
-	return w.lines.Load().Renew(ctx, c, in, out)
+	out, m, err := w.lines.Load().Renew(ctx, c, in, out)
+	return out, m, cmp.Or(w.lost(), err)
 }
 
 func (w *watched) Leave(ctx context.Context, c *queue.Call, in []queue.Departure, out []queue.Departed) ([]queue.Departed, queue.Moment, error) {

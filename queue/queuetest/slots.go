@@ -1,6 +1,7 @@
 package queuetest
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -46,6 +47,56 @@ func slots(t *testing.T, open Open) {
 		}
 		equal(t, "claimed", claimed, 1)
 		l.counts(l.tick(), 0, 0, 0, 1)
+	})
+
+	t.Run("a claim whose answer was lost is one slot, whoever asks again, and gives the pass", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.MaxActive = 2 })
+		unheard := func(in queue.Arrival) {
+			call := l.Call // which stays as it is: the gate learns nothing
+			if _, _, err := l.Store.Enter(context.Background(), &call, []queue.Arrival{in}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.join("ann")
+		called := l.tick()
+		equal(t, "calls", called.NewCalls, 1)
+		unheard(l.ticket("ann"))
+		other := l.gate()
+		other.look()
+		again := l.ticket("ann")
+		again.Again = true
+		for _, s := range []queue.Standing{l.enter(again)[0], other.poll("ann"), l.poll("ann")} {
+			l.wants(s, "admitted")
+			equal(t, "called", s.Called.Millis(), called.Time.Millis())
+			if left := s.Until.Sub(l.now); left < l.set.Session-time.Minute {
+				t.Fatalf("the pass is good for %s", left)
+			}
+		}
+		l.counts(l.tick(), 0, 0, 0, 1)
+
+		first := l.newcomer("bob") // and one let in on the spot
+		unheard(first)
+		first.Again = true
+		s := l.arriveAs("bob", first)
+		l.wants(s, "admitted provisional")
+		l.counts(l.tick(), 0, 0, 1, 1)
+		call := l.Call
+		if _, _, err := l.Store.Renew(context.Background(), &call, []queue.Visit{l.visit("bob")}, nil); err != nil {
+			t.Fatal(err)
+		}
+		other.look()
+		for _, g := range []*line{l, other} {
+			r := g.use("bob")
+			equal(t, "gone, claimed, restored", [3]bool{r.Gone, r.Claimed, r.Restored}, [3]bool{})
+		}
+		end := l.tick()
+		l.counts(end, 0, 0, 0, 2)
+		equal(t, "calls", end.Calls, 2)
+		l.leave("ann")
+		l.leave("bob")
+		l.counts(l.tick(), 0, 0, 0, 0)
+		l.polls("ann", "used")
+		l.polls("bob", "used")
 	})
 
 	t.Run("a used ticket holds no slot once its session ended", func(t *testing.T) {
