@@ -43,6 +43,7 @@ func (x *exchange) forward(outcome metrics.Outcome) {
 // back, and sees to the answer.
 func (x *exchange) send() {
 	sent := time.Now()
+	x.request.Now = sent
 	err := x.site.proxy.Forward(x.ctx, &x.request, &x.answer)
 	if err != nil {
 		x.originFailed(err)

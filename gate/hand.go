@@ -116,7 +116,7 @@ func (x *exchange) hasPass() bool {
 	if !h.isPass() {
 		return false
 	}
-	renewed, gone := x.room.line.Use(queue.Pass{
+	renewed, gone := x.room.line.UseAt(x.roomNow(), queue.Pass{
 		ID: h.ID, Place: h.Place, Called: h.Called, Issued: h.Issued, Until: h.Until, Provisional: h.Provisional,
 	})
 	if gone {

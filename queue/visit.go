@@ -114,8 +114,10 @@ type Pass struct {
 //
 // While the store does not answer, every use is noted: room time may go on at other
 // gates, and whoever was busy here all the while is not to be taken for idle.
-func (l *Line) Use(p Pass) (renewed Time, gone bool) {
-	used := l.now()
+func (l *Line) Use(p Pass) (renewed Time, gone bool) { return l.UseAt(l.now(), p) }
+
+// UseAt is Use where the gate's clock was looked at a moment ago.
+func (l *Line) UseAt(used time.Time, p Pass) (renewed Time, gone bool) {
 	now := l.clock.timeAt(used)
 	session := l.Settings().Session
 	if l.visits.any.Load() && l.visits.isGone(p.ID) {

@@ -263,8 +263,10 @@ func (x *exchange) hand(ctx *fasthttp.RequestCtx, head []byte, got *answer, a *A
 // server. Both take a request that may be repeated (RFC 9110, 9.2.2) and whose body
 // is still there, or one of which nothing was taken.
 func (x *exchange) send(ctx *fasthttp.RequestCtx, r *Request, body io.Reader, whole []byte, length int) (head []byte, a answer, err error) {
-	p := x.p
-	now := time.Now()
+	p, now := x.p, r.Now
+	if now.IsZero() {
+		now = time.Now()
+	}
 	x.usedAt.Store(now.UnixNano())
 	round := &x.round
 	round.Common = r.Common

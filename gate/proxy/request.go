@@ -3,12 +3,15 @@ package proxy
 import (
 	"bytes"
 	"net/netip"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
 
 // Request is what the gate knows about a request beyond its bytes.
 type Request struct {
+	// Now is when the request is forwarded; zero: by the clock.
+	Now time.Time
 	// Client is the address believed, after trusted proxies were walked.
 	Client netip.Addr
 	// ForwardedFor is the X-Forwarded-For of a trusted peer, to which the
