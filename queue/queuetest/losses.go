@@ -267,6 +267,85 @@ func losses(t *testing.T, open Open) {
 		l.polls(names[0], "admitted claimed")
 	})
 
+	t.Run("a gate that knows live changes is told that the store does not", func(t *testing.T) {
+		l := newLine(t, wiping(open), nil)
+		l.look()
+		if err := l.Store.Override(t.Context(), l.Room, queue.Overrides{Version: 1}); err != nil {
+			t.Fatal(err)
+		}
+		l.Version = 1
+		if s := l.tick(); s.Overrides != nil {
+			t.Errorf("told of %+v, which it knows", s.Overrides)
+		}
+		l.Wipe(l.Room)
+		if s := l.tick(); s.Overrides == nil || s.Overrides.Version != 0 {
+			t.Errorf("told of %+v, want none", s.Overrides)
+		}
+		l.join("ann")
+		l.pass(queue.LeastHold)
+		equal(t, "calls", l.tick().NewCalls, 1) // its limits are the latest that there are
+	})
+
+	t.Run("the line is held as long as visitors were told to stay away, were it longer than a session", func(t *testing.T) {
+		l := newLine(t, wiping(open), func(s *queue.Settings) { slow(s); s.Session = time.Minute })
+		names := l.crowd(2)
+		l.Hold = 5 * time.Minute
+		l.Wipe(l.Room)
+		l.polls(names[1], "waiting restored")
+		l.pass(5*time.Minute - time.Second)
+		equal(t, "calls", l.tick().NewCalls, 0)
+		l.polls(names[0], "waiting restored")
+		l.pass(time.Second)
+		equal(t, "front", l.tick().Front, l.given[names[0]].place)
+	})
+
+	t.Run("who remembers another generation ends what a first start may call at once", func(t *testing.T) {
+		l := newLine(t, wiping(open), func(s *queue.Settings) { s.Rate, s.Burst = queue.Rate{N: 1, Per: queue.PerHour}, 2 })
+		l.join("ann", "bob")
+		old := l.gate()
+		old.look()
+		l.Wipe(l.Room)
+		l.pass(2 * time.Second)
+		g := l.gate()
+		g.look()
+		old.now, old.Generation = g.now, 1
+		old.polls("ann", "waiting restored")
+		old.polls("bob", "waiting restored")
+		g.pass(queue.LeastHold + time.Second)
+		equal(t, "calls", g.tick().NewCalls, 0) // what was spent is not known
+	})
+
+	t.Run("a ticket that comes long after a first start holds nobody back", func(t *testing.T) {
+		l := newLine(t, wiping(open), nil)
+		l.join("old")
+		l.Wipe(l.Room)
+		g := l.gate()
+		g.look()
+		g.pass(2 * g.set.ReturnWithin())
+		g.polls("old", "waiting restored")
+		equal(t, "calls", g.tick().NewCalls, 1)
+	})
+
+	t.Run("who is back in line, and whose session a gate says is over, leaves the line", func(t *testing.T) {
+		l := newLine(t, wiping(open), func(s *queue.Settings) { s.Session = time.Minute })
+		l.inside("ann", "bob")
+		ann, bob := l.visit("ann"), l.visit("bob")
+		l.pass(2 * time.Minute)
+		l.Hold = time.Hour
+		l.Wipe(l.Room)
+		l.present = 10 * time.Second
+		l.polls("ann", "waiting restored")
+		l.polls("bob", "waiting restored")
+		equal(t, "ann", l.renew(ann)[0], queue.Renewal{Gone: true})
+		l.counts(l.tick(), 1, 0, 0, 0)
+		l.pass(11 * time.Second)
+		l.counts(l.tick(), 0, 1, 0, 0)
+		equal(t, "bob", l.renew(bob)[0], queue.Renewal{Gone: true}) // who is absent by now
+		l.counts(l.tick(), 0, 0, 0, 0)
+		l.polls("ann", "used")
+		l.polls("bob", "used")
+	})
+
 	t.Run("a second loss lets nobody go first who came back before others from the first", func(t *testing.T) {
 		l := newLine(t, wiping(open), slow)
 		names := l.crowd(5)
@@ -391,7 +470,7 @@ func losses(t *testing.T, open Open) {
 		l.join("cat")
 		l.tick()
 		before := l.Generation
-		l.Drop(l.Room, "used:*")
+		l.Drop(l.Room, "used:[1-9]*")
 		l.inside("dee")
 		later(t, l.tick().Generation, before)
 
@@ -491,6 +570,42 @@ func losses(t *testing.T, open Open) {
 			}
 			if s := l.tick(); s.Called+s.Active > 4 {
 				t.Errorf("%s: %d called and %d active", key, s.Called, s.Active)
+			}
+		}
+	})
+
+	t.Run("slots that are lost count, also where no gate remembers how many there were", func(t *testing.T) {
+		for _, key := range []string{"active", "called", "since"} {
+			l := newLine(t, still(open), func(s *queue.Settings) { s.MaxActive = 4 })
+			l.inside("ann", "bob")
+			l.join("cat", "dee")
+			l.counts(l.tick(), 0, 0, 2, 2)
+			l.join("eve")
+			l.Drop(l.Room, key)
+			l.polls("eve", "waiting")
+			l.pass(queue.LeastHold)
+			l.counts(l.tick(), 1, 0, 0, 0)
+			l.use("ann")
+			l.leave("ann")
+			l.counts(l.tick(), 0, 0, 1, 0)
+		}
+	})
+
+	t.Run("of a line that is dropped nothing is left", func(t *testing.T) {
+		for _, key := range []string{"waiting", "present", "agenda"} {
+			l := newLine(t, still(open), slow)
+			l.present = time.Minute
+			l.crowd(3)
+			l.present = 2500 * time.Millisecond
+			l.crowd(3)
+			for range 4 {
+				l.tick()
+				l.pass(400 * time.Millisecond)
+			}
+			l.Drop(l.Room, key)
+			l.tick()
+			for _, part := range []string{"waiting", "present", "agenda*", "soon"} {
+				equal(t, key+" gone, "+part+" left", l.Drop(l.Room, part), 0)
 			}
 		}
 	})

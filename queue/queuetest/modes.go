@@ -13,6 +13,20 @@ import (
 
 // modes: auto, hold, open, closed.
 func modes(t *testing.T, open Open) {
+	t.Run("who comes to an open room takes no credit from those who come later", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) {
+			s.Mode, s.Rate, s.Burst = queue.ModeOpen, queue.Rate{N: 1, Per: queue.PerHour}, 2
+		})
+		for _, name := range []string{"ann", "bob", "cat"} {
+			l.wants(l.arrive(name), "admitted joined claimed provisional")
+		}
+		l.set.Mode = queue.ModeAuto
+		for _, name := range []string{"dee", "eve"} {
+			l.wants(l.arrive(name), "admitted joined claimed provisional")
+		}
+		l.wants(l.arrive("fay"), "waiting joined")
+	})
+
 	t.Run("hold: nobody is called, places are given, the called may come", func(t *testing.T) {
 		l := newLine(t, open, nil)
 		l.join("ann")

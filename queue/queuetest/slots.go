@@ -99,6 +99,79 @@ func slots(t *testing.T, open Open) {
 		l.polls("bob", "used")
 	})
 
+	t.Run("a newcomer's second try has the place that the first was moved to", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
+		a := l.newcomer("ann")
+		a.Place = l.now.Add(-2 * queue.MaxLate)
+		first := l.arriveAs("ann", a)
+		l.wants(first, "waiting joined")
+		a.Again = true
+		second := l.enter(a)[0]
+		l.wants(second, "waiting")
+		equal(t, "place", second.Place, first.Place)
+	})
+
+	t.Run("used tickets are told apart, however alike their ids are", func(t *testing.T) {
+		l := newLine(t, open, nil)
+		l.look()
+		place := l.now // of one minute, and the ids are of one part
+		ask := func(id queue.ID) queue.Standing {
+			return l.enter(queue.Arrival{ID: id, Place: place, Deadline: l.now.Add(time.Hour), Claim: true})[0]
+		}
+		ids := []queue.ID{0x0201_0101_0101_0101, 0x0102_0202_0202_0101}
+		for _, id := range ids {
+			l.wants(ask(id), "waiting")
+			l.tick()
+			l.wants(ask(id), "admitted claimed")
+		}
+		l.pass(l.set.Session + queue.SlotMargin)
+		equal(t, "ended", l.tick().Ended, 2)
+		across := queue.ID(0x0101_0101_0101_0101) // the end of one and the beginning of the other
+		l.wants(ask(across), "waiting")
+		l.tick()
+		l.wants(ask(across), "admitted claimed")
+		l.pass(l.set.Session + queue.SlotMargin)
+		l.tick()
+		for _, id := range append(ids, across) {
+			l.wants(ask(id), "used")
+		}
+	})
+
+	t.Run("used tickets of one minute are remembered as long as the one that was used last", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Session, s.KeepPlace = 10*time.Second, 3*time.Minute })
+		l.join("ann", "bob")
+		l.set.Mode = queue.ModeOpen
+		l.polls("ann", "admitted claimed")
+		l.set.Mode = queue.ModeHold
+		l.pass(time.Minute)
+		l.tick()
+		l.set.Mode = queue.ModeOpen
+		l.polls("bob", "admitted claimed")
+		l.set.Mode = queue.ModeHold
+		l.pass(l.set.UsedFor() - time.Second)
+		l.tick()
+		l.polls("bob", "used")
+	})
+
+	t.Run("who left stays away as long as the longest pass, also when they leave again", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Session, s.KeepPlace = 10*time.Second, 3*time.Minute })
+		l.inside("ann", "bob")
+		ann := l.visit("ann")
+		ann.Extend = time.Hour
+		ann.Until = l.renew(ann)[0].Until
+		for _, until := range []queue.Time{ann.Until, 0} {
+			if _, _, err := l.Store.Leave(context.Background(), &l.Call, []queue.Departure{{ID: ann.ID, Place: ann.Place, Until: until}}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.leave("bob") // whose ticket is of the same minute
+		l.pass(l.set.UsedFor() + 2*time.Minute)
+		l.tick()
+		l.polls("ann", "used")
+		ann.At = l.now
+		equal(t, "gone", l.renew(ann)[0].Gone, true)
+	})
+
 	t.Run("a used ticket holds no slot once its session ended", func(t *testing.T) {
 		l := newLine(t, open, func(s *queue.Settings) { s.MaxActive = 1 })
 		l.join("ann")
@@ -220,6 +293,15 @@ func slots(t *testing.T, open Open) {
 		equal(t, "renewal", r, queue.Renewal{Until: l.now.Add(l.set.Session), Claimed: true})
 		l.pass(l.set.ClaimWithin)
 		l.counts(l.tick(), 0, 0, 0, 1)
+	})
+
+	t.Run("who was let in on the spot and came gets no second session", func(t *testing.T) {
+		l := newLine(t, open, nil)
+		l.arrive("ann")
+		l.use("ann")
+		l.pass(l.set.Session + queue.SlotMargin)
+		equal(t, "ended", l.tick().Ended, 1)
+		l.polls("ann", "used")
 	})
 
 	t.Run("a visitor let in on the spot who polls holds a session", func(t *testing.T) {
