@@ -19,13 +19,15 @@
 //
 // # Time
 //
-// A place is an instant: when the gate received a visitor's first request, in room
-// time, in microseconds. Places of any number of gates sort by themselves, travel
-// in signed tickets, and are never given anew; so the line outlives what the store
-// remembers of it. Room time is kept by the store, moves by its clock but never
-// backwards and never by more than two seconds between two calls, and is the only
-// clock of every deadline. Gates carry it on by their own monotonic clocks between
-// two answers.
+// Room time is the only clock of every deadline. The store keeps it: it moves by the
+// store's clock but never backwards and never by more than two seconds between two
+// calls. Gates carry it on by their own monotonic clocks between two answers.
+//
+// A place is an instant: when the gate received a visitor's first request, in place
+// time, in microseconds. Place time goes with room time, and on over an outage: gates
+// carry it on however long that is, and bring it back to the store (Moment.Place).
+// Places of any number of gates sort by themselves, travel in signed tickets, and are
+// never given anew; so the line outlives what the store remembers of it.
 //
 // # Who does what
 //

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	client "github.com/redis/go-redis/v9"
 
@@ -120,5 +121,32 @@ func TestARedisThatIsStartedAnewIsNoticedAtTheFirstCall(t *testing.T) {
 	}
 	if got := r.enter(queue.Arrival{ID: 2, Place: ann.Place, Claim: true}); !got.Restored || got.Place != ann.Place || got.Rank != 0 {
 		t.Errorf("ann comes back: %+v, her place was %d", got, ann.Place)
+	}
+}
+
+func TestALineOfABuildThatKnewNoPlaceTimeGoesOn(t *testing.T) {
+	r := openRestarted(t)
+	r.set.Mode = queue.ModeHold
+	r.tick()
+	r.call.Place = r.call.Told.Add(time.Hour) // an outage was so long
+	ann := r.join(1)
+	before := r.tick()
+	if ahead := before.Place.Sub(before.Time); ahead < 59*time.Minute {
+		t.Fatalf("place time is %s ahead of room time", ahead)
+	}
+	if err := r.db.HDel(t.Context(), "sluice:{drop}:meta", "shift", "born_place").Err(); err != nil {
+		t.Fatal(err)
+	}
+	r.call.Place = 0
+	s := r.tick()
+	if s.Generation != before.Generation || s.Place != s.Time {
+		t.Errorf("generation %d after %d, and place time is %s ahead of room time", s.Generation, before.Generation, s.Place.Sub(s.Time))
+	}
+	r.call.Place = before.Place.Add(time.Second) // as soon as a gate is heard that knows it
+	if s := r.tick(); s.Place != r.call.Place {
+		t.Errorf("place time is %s off", s.Place.Sub(r.call.Place))
+	}
+	if got := r.poll(1, ann.Place); got.Place != ann.Place || got.State != queue.Waiting {
+		t.Errorf("ann: %+v, her place was %d", got, ann.Place)
 	}
 }
