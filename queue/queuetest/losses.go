@@ -249,6 +249,29 @@ func losses(t *testing.T, open Open) {
 		l.wants(l.enter(lost)[0], "admitted claimed")
 	})
 
+	t.Run("the front goes on until a gate tells that more than a moment was lost", func(t *testing.T) {
+		l := newLine(t, still(open), slow)
+		names := l.crowd(3)
+		old, last := l.gate(), l.given[names[2]].place
+		before := l.now
+		old.Generation = l.Generation
+		l.Told = before.Add(500 * time.Millisecond)
+		l.tick()
+		old.now, old.Told = l.now, before.Add(1500*time.Millisecond)
+		generation := old.Generation
+		equal(t, "barrier", old.tick().Barrier, last)
+		l.pass(time.Second)
+		s := l.tick()
+		equal(t, "calls", s.NewCalls, 1)
+		equal(t, "front", s.Front, l.given[names[0]].place)
+
+		old.Generation, old.Told, old.Hold = generation, l.now.Add(10*time.Second), 20*time.Second
+		s = old.tick()
+		equal(t, "barrier and front", [2]queue.Time{s.Barrier, s.Front}, [2]queue.Time{})
+		old.pass(5 * time.Second)
+		equal(t, "calls", old.tick().NewCalls, 0)
+	})
+
 	t.Run("a store from long ago holds everybody back", func(t *testing.T) {
 		l := newLine(t, still(open), slow)
 		l.present = time.Minute
