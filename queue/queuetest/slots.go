@@ -100,15 +100,20 @@ func slots(t *testing.T, open Open) {
 	})
 
 	t.Run("a newcomer's second try has the place that the first was moved to", func(t *testing.T) {
-		l := newLine(t, open, func(s *queue.Settings) { s.Mode = queue.ModeHold })
-		a := l.newcomer("ann")
-		a.Place = l.now.Add(-2 * queue.MaxLate)
-		first := l.arriveAs("ann", a)
-		l.wants(first, "waiting joined")
-		a.Again = true
-		second := l.enter(a)[0]
-		l.wants(second, "waiting")
-		equal(t, "place", second.Place, first.Place)
+		for mode, told := range map[queue.Mode][2]string{
+			queue.ModeHold: {"waiting joined", "waiting"},
+			queue.ModeAuto: {"admitted joined claimed provisional", "admitted provisional"},
+		} {
+			l := newLine(t, open, func(s *queue.Settings) { s.Mode = mode })
+			a := l.newcomer("ann")
+			a.Place = l.now.Add(-2 * queue.MaxLate)
+			first := l.arriveAs("ann", a)
+			l.wants(first, told[0])
+			a.Again = true
+			second := l.enter(a)[0]
+			l.wants(second, told[1])
+			equal(t, "place", second.Place, first.Place)
+		}
 	})
 
 	t.Run("used tickets are told apart, however alike their ids are", func(t *testing.T) {
