@@ -135,11 +135,7 @@ var allowances = []allowance{
 		why: "what was sent of an answer cannot be taken back",
 	},
 	{
-		kinds: "link-gone-long", what: judge.Overtook, until: 20 * time.Second,
-		why: "half a minute's visitors of the gate were overtaken meanwhile; they are let in at the rate, in order",
-	},
-	{
-		kinds: "gate-power", what: judge.Overtook, until: 20 * time.Second,
+		kinds: "gate-power", what: judge.Overtook, until: 2 * time.Second,
 		why: "where nothing is remembered the first newcomer is let in; with the first older ticket the line is held",
 	},
 	{

@@ -68,6 +68,10 @@ func main() {
 	if c.seed == 0 {
 		c.seed = 1 + rand.Uint64N(1<<32)
 	}
+	if !table && len(plan(c.seed, c.length, c.kinds)) == 0 {
+		fmt.Fprintf(os.Stderr, "chaos: none of these faults is over within %v: nothing would be tried\n", c.length)
+		os.Exit(2)
+	}
 	var more []string
 	if only != "" {
 		more = append(more, fmt.Sprintf("--only '%s'", only))
@@ -178,6 +182,7 @@ func (c *trial) rows(t proc.T, sluice string, out io.Writer) verdict {
 	for _, k := range c.kinds {
 		one := *c
 		one.kinds = []*kind{k}
+		one.length = max(c.length, quietAtFirst+k.lasts.max)
 		var text bytes.Buffer
 		e := one.try(t, sluice, &text)
 		r := e.judge()
