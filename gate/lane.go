@@ -109,14 +109,6 @@ func laneOf(conn net.Conn) *laneConn {
 	return nil
 }
 
-// doorOf returns the connection of the door that one of the server's stands upon.
-func doorOf(conn net.Conn) *door.Conn {
-	if c := laneOf(conn); c != nil {
-		return c.door
-	}
-	return nil
-}
-
 // mark is told what the server does with the connection.
 func (c *laneConn) mark(state fasthttp.ConnState) {
 	if state == fasthttp.StateHijacked { // of that another goroutine reads already
