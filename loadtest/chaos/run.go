@@ -198,7 +198,7 @@ func (w *world) leftovers(all bool) (left counts) {
 	end := time.Now().Add(w.room.session + w.room.claim + 20*time.Second)
 	for {
 		var page bytes.Buffer
-		if err := w.gates[0].get("/api/v1/rooms/"+stage.Room, time.Second, &page); err != nil {
+		if err := w.gates[0].get("/api/v1/rooms/"+stage.Room, 10*time.Second, &page); err != nil {
 			w.t.Fatalf("gate 1 does not tell how the room is: %v", err)
 		}
 		var is struct {
