@@ -116,6 +116,17 @@ func slots(t *testing.T, open Open) {
 		}
 	})
 
+	t.Run("a gate that tells of an old pass ends no session that was renewed since", func(t *testing.T) {
+		l := newLine(t, open, func(s *queue.Settings) { s.Session = time.Minute })
+		l.inside("ann")
+		old := l.visit("ann")
+		l.pass(40 * time.Second)
+		l.use("ann")
+		l.pass(40 * time.Second)
+		equal(t, "gone", l.renew(old)[0].Gone, false)
+		l.counts(l.tick(), 0, 0, 0, 1)
+	})
+
 	t.Run("used tickets are told apart, however alike their ids are", func(t *testing.T) {
 		l := newLine(t, open, nil)
 		l.look()
@@ -164,17 +175,24 @@ func slots(t *testing.T, open Open) {
 		ann := l.visit("ann")
 		ann.Extend = time.Hour
 		ann.Until = l.renew(ann)[0].Until
-		for _, until := range []queue.Time{ann.Until, 0} {
-			if _, _, err := l.Store.Leave(context.Background(), &l.Call, []queue.Departure{{ID: ann.ID, Place: ann.Place, Until: until}}, nil); err != nil {
+		bob := l.visit("bob") // whose ticket is of the same minute
+		bob.Until = ann.Until
+		for _, d := range []queue.Departure{
+			{ID: ann.ID, Place: ann.Place, Until: ann.Until}, {ID: ann.ID, Place: ann.Place},
+			{ID: bob.ID, Place: bob.Place}, {ID: bob.ID, Place: bob.Place, Until: bob.Until},
+		} {
+			if _, _, err := l.Store.Leave(context.Background(), &l.Call, []queue.Departure{d}, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
-		l.leave("bob") // whose ticket is of the same minute
 		l.pass(l.set.UsedFor() + 2*time.Minute)
 		l.tick()
+		for _, v := range []queue.Visit{ann, bob} {
+			v.At = l.now
+			equal(t, "gone", l.renew(v)[0].Gone, true)
+		}
 		l.polls("ann", "used")
-		ann.At = l.now
-		equal(t, "gone", l.renew(ann)[0].Gone, true)
+		l.polls("bob", "used")
 	})
 
 	t.Run("a used ticket holds no slot once its session ended", func(t *testing.T) {
