@@ -41,7 +41,7 @@ func main() {
 	flag.StringVar(&s.script, "script", "loadtest/scripts/spike-80k.yaml", "`FILE` of the rehearsal")
 	flag.StringVar(&s.rate, "rate", "4000/s", "rate of the room")
 	flag.IntVar(&s.burst, "burst", 400, "burst of the room")
-	flag.IntVar(&s.gates, "gates", 6, "gates that share the Redis")
+	flag.IntVar(&s.gates, "gates", 8, "gates that share the Redis")
 	flag.IntVar(&s.workers, "workers", 4, "processes that share the visitors")
 	flag.StringVar(&s.report, "report", "", "write the report to `FILE`")
 	flag.Parse()

@@ -33,6 +33,7 @@ type Room struct {
 	turns []time.Duration // when each expects to be called
 	next  int             // who polls next, and
 	at    queue.Time      // when
+	place queue.Time      // of who comes now
 	out   []queue.Standing
 }
 
@@ -69,7 +70,13 @@ func Fill(ctx context.Context, store queue.Store, name string, n int) (*Room, er
 			batch[i].Place, batch[i].Newcomer, batch[i].Join = r.out[i].Place, false, false
 		}
 	}
-	r.Call.Told = begin
+	for r.Call.Told < begin {
+		// In steps: a gate that was told of much later is one whose store has forgotten.
+		r.Call.Told = min(begin, r.Call.Told.Add(queue.MaxStep/2))
+		if err := r.Tick(ctx, nil); err != nil {
+			return nil, err
+		}
+	}
 	r.at = begin
 	for i := range r.turns {
 		r.turns[i] = time.Duration(i+1) * time.Second / perSecond
@@ -149,7 +156,7 @@ func (r *Room) Newcomers(n int) []queue.Arrival {
 	in := make([]queue.Arrival, n)
 	for i := range in {
 		in[i] = queue.Arrival{
-			ID: queue.ID(rand.Uint64()), Place: r.Call.Told - queue.Time(n-i), Deadline: queue.PresentUntil(r.Call.Told, r.after()),
+			ID: queue.ID(rand.Uint64()), Place: r.place - queue.Time(n-i), Deadline: queue.PresentUntil(r.Call.Told, r.after()),
 			Newcomer: true, Join: true, Claim: true,
 		}
 	}
@@ -177,7 +184,7 @@ func (r *Room) send(ctx context.Context, in []queue.Arrival) error {
 			return fmt.Errorf("a visitor who waits is told %+v", out[i])
 		}
 	}
-	r.Call.Told, r.Call.Generation = max(r.Call.Told, m.Time), m.Generation
+	r.hear(m)
 	return nil
 }
 
@@ -210,7 +217,11 @@ func (r *Room) Tick(ctx context.Context, s *queue.Snapshot) error {
 		if s.Away > 0 {
 			return fmt.Errorf("%d visitors who polled in time are absent", s.Away)
 		}
-		r.Call.Told, r.Call.Generation = max(r.Call.Told, s.Time), s.Generation
+		r.hear(s.Moment)
 	}
 	return nil
+}
+
+func (r *Room) hear(m queue.Moment) {
+	r.Call.Told, r.Call.Generation, r.place = max(r.Call.Told, m.Time), m.Generation, m.Place
 }
