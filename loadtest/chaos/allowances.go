@@ -75,6 +75,10 @@ var allowances = []allowance{
 		why: "a gate without files takes no connections, and closes some; visitors come again, to another",
 	},
 	{
+		kinds: "gate-files", errors: []string{"status 502", "status 503"}, steps: atShop, until: time.Second,
+		why: "nor does it open any to the shop; the page keeps the pass",
+	},
+	{
 		kinds: "gate-freeze gate-freeze-long", errors: []string{"timeout"}, until: visitorTimeout + time.Second,
 		why: "a gate that hangs does not answer; visitors come again, to another",
 	},
