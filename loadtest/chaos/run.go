@@ -88,7 +88,7 @@ func (c *trial) try(t proc.T, sluice string, tell io.Writer) *evidence {
 	samples, events := &samples{}, &bytes.Buffer{}
 	o := run.Options{
 		Seed: c.seed, Start: time.Now(), Points: samples, Events: events,
-		Judge: judge.Options{Rate: float64(c.room.rate), Burst: float64(c.room.burst), Session: c.room.session, MaxActive: int64(c.room.maxActive)},
+		Judge: judge.Options{Rate: float64(c.room.rate), Burst: float64(c.room.burst), Session: c.room.session, Unshown: shownWithin, MaxActive: int64(c.room.maxActive)},
 	}
 	for _, g := range w.gates {
 		o.Targets = append(o.Targets, "http://"+g.front.Addr())

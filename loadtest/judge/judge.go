@@ -21,6 +21,9 @@ type Options struct {
 	// Session is the room's; who vanished from inside holds a slot for as long. 0:
 	// not known, and they count as inside until their last answer only.
 	Session time.Duration
+	// Unshown is how long a pass is good for that was given on the spot and not shown
+	// since. 0: not known, and as long as a session.
+	Unshown time.Duration
 	// MaxActive is the room's. 0: not known, and too many inside are no case.
 	MaxActive int64
 	// Inexact is by how much of itself a position may be wrong; 0: 6 %, negative:
@@ -608,7 +611,11 @@ func (j *Judge) lost(v *Verdict) {
 		if p.forgotten > 0 {
 			lose(who, Forgot, j.lastHeard(p), p.forgotten, "asked in time and was told that they have no place")
 		}
-		if p.expelledAfter > 0 && (j.o.Session == 0 || p.expelledAfter < int64(j.o.Session)) {
+		good := j.o.Session
+		if j.o.Unshown > 0 && !p.joined && p.vanished && !p.used {
+			good = j.o.Unshown
+		}
+		if p.expelledAfter > 0 && (good == 0 || p.expelledAfter < int64(good)) {
 			lose(who, PutOut, p.expelled-p.expelledAfter, p.expelled, "was inside and was asked to wait again, %v after their last request", time.Duration(p.expelledAfter).Round(time.Millisecond))
 		}
 		if p.in && p.ticket != 0 && p.inTicket != 0 && p.ticket != p.inTicket {

@@ -609,3 +609,32 @@ func TestWhoCameWhileTheRoomWasOpenCountsAfterwards(t *testing.T) {
 		t.Errorf("%+v", v.Cases)
 	}
 }
+
+func TestAPassGivenOnTheSpotIsGoodForLessUntilItIsShown(t *testing.T) {
+	for _, row := range []struct {
+		what  string
+		idle  time.Duration
+		used  bool
+		waits bool // before being let in
+		lost  int64
+	}{
+		{"not shown in time", 3 * time.Second, false, false, 0},
+		{"put out while it was good", 2 * time.Second, false, false, 1},
+		{"shown before", 3 * time.Second, true, false, 1},
+		{"given after a wait, which is a session", 3 * time.Second, false, true, 1},
+	} {
+		h := newHistory()
+		var ann *someone
+		if row.waits {
+			ann = h.joins(0)
+			ann.in(1000, 1000)
+		} else {
+			ann = h.walksIn(1000, 1000)
+		}
+		ann.write(9000, Event{Kind: Expelled, After: int64(row.idle)})
+		ann.vanishes(1000, row.used)
+		if v := h.judge(t, Options{Session: time.Minute, Unshown: 2500 * time.Millisecond}); v.PlacesLost != row.lost {
+			t.Errorf("%s: %d lost, want %d: %q", row.what, v.PlacesLost, row.lost, v.Findings)
+		}
+	}
+}
