@@ -20,6 +20,8 @@ type allowance struct {
 	steps   []string // none: any
 	until   time.Duration
 	ofBegin bool // until counts from the fault's beginning, not from its end
+	// before, where it is not 0: what was found began at most so long before the fault.
+	before time.Duration
 
 	// most is how many a fault may cause; 0: any number.
 	most int64
@@ -63,8 +65,8 @@ const (
 // allowances are all that there are.
 var allowances = []allowance{
 	{
-		kinds: "gate-kill gate-clock", errors: brokenOff, until: time.Second, ofBegin: true,
-		why: "a killed gate's connections are reset; visitors come again, to another",
+		kinds: "gate-kill gate-clock", errors: brokenOff, until: 2 * time.Second, ofBegin: true,
+		why: "a killed gate's connections are reset, which is heard later where they are slow; visitors come again, to another",
 	},
 	{
 		kinds: "gate-kill-all gate-power", errors: brokenOff, until: time.Second,
@@ -75,8 +77,12 @@ var allowances = []allowance{
 		why: "a gate without files takes no connections, and closes some; visitors come again, to another",
 	},
 	{
-		kinds: "gate-files", errors: []string{"status 502", "status 503"}, steps: atShop, until: time.Second,
+		kinds: "gate-files", errors: []string{"status 502"}, steps: atShop, until: time.Second,
 		why: "nor does it open any to the shop; the page keeps the pass",
+	},
+	{
+		kinds: "gate-files", errors: []string{"status 503"}, until: time.Second,
+		why: "where it can, it says so; the page asks again",
 	},
 	{
 		kinds: "gate-freeze gate-freeze-long", errors: []string{"timeout"}, until: visitorTimeout + time.Second,
@@ -111,8 +117,8 @@ var allowances = []allowance{
 		why: "who polled last at the gate is absent after a while, the sooner where it had yet to tell the store, and comes back with it",
 	},
 	{
-		kinds: "store-moved store-older", what: judge.Grew, until: reconnect + toldAgain,
-		why: "in an older copy of the line stand those who were called since; they count until they are heard of",
+		kinds: "store-moved store-older store-kill", what: judge.Grew, until: reconnect + toldAgain + heldPoll,
+		why: "in an older copy of the line stand those who were called since, and those are missing who came back; they count when they are heard of",
 	},
 	{
 		kinds: "key-called key-active key-since", what: judge.Grew, atOnce: usualBurst, until: reconnect + toldAgain,
@@ -147,6 +153,11 @@ var allowances = []allowance{
 		why: "room time goes on by two seconds at once: a pass that was given on the spot and not shown yet has so much less, and is a ticket then",
 	},
 	{
+		kinds: "store-flush store-flush-slowly store-empty store-evicts store-kill store-older store-moved gate-power key-called key-active key-since key-meta",
+		what:  judge.Overtook, before: heldPoll, until: 0,
+		why: "who was called and had not come yet stands in line again; others who were called with them had come",
+	},
+	{
 		kinds: "limit-open", what: judge.Overtook, until: 2 * time.Second,
 		why: "in an open room people are let in as they ask; gates hear of a change within a second of each other",
 	},
@@ -172,6 +183,9 @@ var lasting = []judge.What{judge.TooFull, judge.TwiceIn, judge.Overtook}
 // a fault.
 func (a *allowance) covers(f *fault, faults []*fault, from, to time.Time) bool {
 	if !isFor(a.kinds, f.name) || f.began.IsZero() || to.Before(f.began) {
+		return false
+	}
+	if a.before > 0 && from.Before(f.began.Add(-a.before)) {
 		return false
 	}
 	end := f.ended

@@ -174,7 +174,7 @@ func TestVerdict(t *testing.T) {
 			e.failures = []failure{{after(e, 9*time.Second), "page", "unexpected EOF"}}
 		}, "P6"},
 		{"a poll is broken off long after a gate was killed", "gate-kill", func(e *evidence) {
-			e.failures = []failure{{after(e, 12*time.Second), "poll", "unexpected EOF"}}
+			e.failures = []failure{{after(e, 13*time.Second), "poll", "unexpected EOF"}}
 		}, "--"},
 		{"a killed gate has visitors see an error page", "gate-kill", func(e *evidence) {
 			e.failures = []failure{{after(e, 10100*time.Millisecond), "page", "status 500"}}
@@ -214,6 +214,15 @@ func TestVerdict(t *testing.T) {
 			e.faults = append(e.faults, &fault{kind: ks[0], began: after(e, 4*time.Second), ended: after(e, 5*time.Second)})
 			e.verdict.Cases = []judge.Case{{What: judge.TwiceIn, From: after(e, 5*time.Second).UnixNano(), To: after(e, 15*time.Second).UnixNano(), Number: 1}}
 		}, "P4"},
+		{"who was called at the moment of a flush is let in after others", "store-flush", func(e *evidence) {
+			e.verdict.Cases = []judge.Case{{What: judge.Overtook, From: after(e, 9*time.Second).UnixNano(), To: after(e, 18*time.Second).UnixNano(), Number: 1}}
+		}, ""},
+		{"who was called long before is let in after others", "store-flush", func(e *evidence) {
+			e.verdict.Cases = []judge.Case{{What: judge.Overtook, From: after(e, 7*time.Second).UnixNano(), To: after(e, 18*time.Second).UnixNano(), Number: 1}}
+		}, "P1"},
+		{"somebody is overtaken after a flush", "store-flush", func(e *evidence) {
+			e.verdict.Cases = []judge.Case{{What: judge.Overtook, From: after(e, 15*time.Second).UnixNano(), To: after(e, 18*time.Second).UnixNano(), Number: 1}}
+		}, "P1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := someEvidence(t, c.kind)
