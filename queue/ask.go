@@ -54,7 +54,7 @@ func (l *Line) Poll(id ID, place Time, hold bool, alive func() bool) Answer {
 	if l.far(v, now, place, position) {
 		if !Covers(l.marked.until(id, at), at, after) {
 			far := a
-			far.Deadline = MarkUntil(at, after, turn)
+			far.Deadline = MarkUntil(at, after, min(turn, v.Settings.soonest(position)))
 			l.mark(far, now, far.Deadline.Sub(at))
 		}
 		s := Standing{State: Waiting, Place: place, Rank: -1}

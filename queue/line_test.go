@@ -130,14 +130,15 @@ func (w *watched) Tick(ctx context.Context, c *queue.Call) (queue.Snapshot, erro
 	for most := w.most.Load(); s.Called+s.Active > most && !w.most.CompareAndSwap(most, s.Called+s.Active); {
 		most = w.most.Load()
 	}
-	return s, err
+	return s, cmp.Or(w.lost(), err)
 }
 
 func (w *watched) Overrides(ctx context.Context, room string) (queue.Overrides, error) {
 	if err := w.meet(ctx); err != nil {
 		return queue.Overrides{}, err
 	}
-	return w.lines.Load().Overrides(ctx, room)
+	o, err := w.lines.Load().Overrides(ctx, room)
+	return o, cmp.Or(w.lost(), err)
 }
 
 func (w *watched) Override(ctx context.Context, room string, o queue.Overrides) error {

@@ -170,3 +170,41 @@ func TestWhoSharesAWordWithAnotherIsToldOf(t *testing.T) {
 		}
 	})
 }
+
+func TestNobodyIsCalledWhoLeftLongBeforeALineTenTimesAsFast(t *testing.T) {
+	at(t, 1, perSecond(1), func(t *testing.T, s *site) {
+		f := s.behind(400)
+		f.poll()
+		last := time.Now()
+		time.Sleep(30 * time.Second)
+		set := s.set
+		set.Rate = queue.Rate{N: 10, Per: queue.PerSecond}
+		f.g.SetFile(set)
+		for range 300 {
+			time.Sleep(200 * time.Millisecond)
+			for _, v := range s.store.lines.Load().Visitors("drop", nil) {
+				if v.ID == f.id && v.State == "called" {
+					t.Fatalf("called %v after the last poll", time.Since(last))
+				}
+			}
+		}
+	})
+}
+
+func TestTheStoreHearsOfEveryPollWhereNothingSaysWhenATurnComes(t *testing.T) {
+	set := queue.Defaults()
+	set.MaxActive = 5
+	set.Rate, set.Burst = queue.NoRate, 0
+	set = set.Fit()
+	at(t, 1, set, func(t *testing.T, s *site) {
+		f := s.behind(2000)
+		s.store.forget()
+		for range 4 {
+			f.poll()
+		}
+		time.Sleep(2 * time.Second)
+		if n := f.marks(); n != 4 {
+			t.Errorf("the store was told %d times of 4 polls", n)
+		}
+	})
+}

@@ -150,3 +150,53 @@ func TestWhoComesAfterAnOutageByANewGateStandsBehindWhoCameMeanwhile(t *testing.
 		}
 	})
 }
+
+func TestNobodyIsAbsentWhoPolledWhileTheAnswersOfTheStoreWereLost(t *testing.T) {
+	set := perSecond(1)
+	set.PollMax = 3 * time.Second
+	at(t, 3, set, func(t *testing.T, s *site) {
+		const people = 90
+		over, gone := make(chan struct{}), make(chan struct{}, people)
+		for i := range people {
+			g := s.gates[i%3]
+			go func() {
+				defer func() { gone <- struct{}{} }()
+				id := somebody()
+				for a := g.Join(id, true); a.State == queue.Waiting; a = g.Poll(id, a.Place, false, nil) {
+					select {
+					case <-over:
+						return
+					case <-time.After(a.PollAfter):
+					}
+				}
+			}()
+		}
+		defer func() {
+			close(over)
+			for range people {
+				<-gone
+			}
+		}()
+		lose := func(answers bool) {
+			s.store.mu.Lock()
+			s.store.losing = answers
+			s.store.mu.Unlock()
+		}
+		time.Sleep(12 * time.Second)
+		lose(true)
+		time.Sleep(12 * time.Second)
+		lose(false)
+		for range 300 {
+			time.Sleep(10 * time.Millisecond)
+			absent := 0
+			for _, v := range s.store.lines.Load().Visitors("drop", nil) {
+				if v.State == "away" {
+					absent++
+				}
+			}
+			if absent > 0 {
+				t.Fatalf("%d who polled when they were asked to are absent", absent)
+			}
+		}
+	})
+}

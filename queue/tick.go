@@ -73,6 +73,11 @@ func (l *Line) tickForever(ctx context.Context) {
 // whether to tick again at once.
 func (l *Line) tick() (again bool, err error) {
 	if l.isDown() {
+		// First something that changes nothing: where answers are lost on the way, the
+		// time would go on at the store unheard, and people be absent who are not.
+		if err := l.reach(); err != nil {
+			return false, err
+		}
 		// Nothing is asked but the time, which may have gone on at other gates. It
 		// tells how long ago was what is reported next.
 		if _, err := l.renew(nil, nil); err != nil {
@@ -107,6 +112,14 @@ func (l *Line) tick() (again bool, err error) {
 	}
 	l.answerHeld(front)
 	return again, nil
+}
+
+// reach tells whether the store can be asked.
+func (l *Line) reach() error {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	_, err := l.store.Overrides(ctx, l.name)
+	return err
 }
 
 // reached notes whether the store answers, and says so when that changed.

@@ -58,6 +58,9 @@ const (
 	// shownWithin is how long a pass is good for that was given on the spot: half of
 	// claim_within, see defaultRoom.
 	shownWithin = 2500 * time.Millisecond
+	// drawnOut is until when at most somebody waits whom others have overtaken because of a
+	// fault: a hold, and their turn.
+	drawnOut = 10 * time.Second
 	// toldAgain is until when everybody has polled once more and positions tell of it.
 	toldAgain = 4 * time.Second
 )
@@ -149,8 +152,8 @@ var allowances = []allowance{
 		why: "where nothing is remembered the first newcomer is let in; with the first older ticket the line is held",
 	},
 	{
-		kinds: "store-flush store-flush-slowly store-empty key-meta", what: judge.PutOut, until: shownWithin + heldPoll,
-		why: "room time goes on by two seconds at once: a pass that was given on the spot and not shown yet has so much less, and is a ticket then",
+		kinds: "gate-power", what: judge.TooFull, until: defaultRoom().session,
+		why: "nothing is left that knows of those who were inside and never came again; the judges keep their slots for a session",
 	},
 	{
 		kinds: "store-flush store-flush-slowly store-empty store-evicts store-kill store-older store-moved gate-power key-called key-active key-since key-meta",
@@ -166,7 +169,7 @@ var allowances = []allowance{
 		why: "this is the shop's answer",
 	},
 	{
-		kinds: "store-flush store-flush-slowly store-empty store-older store-moved store-evicts gate-power key-*", what: judge.TwiceIn, following: "gate-clock gate-kill gate-kill-all gate-power gate-stop gate-update", until: time.Minute,
+		kinds: "store-flush store-flush-slowly store-empty store-older store-moved store-evicts gate-power key-meta key-used key-left", what: judge.TwiceIn, following: "gate-clock gate-kill gate-kill-all gate-power gate-stop gate-update", until: time.Minute,
 		why: "that a ticket was used was known to the store, which lost it, and to the gate that gave the pass, which was restarted",
 	},
 }
@@ -196,7 +199,7 @@ func (a *allowance) covers(f *fault, faults []*fault, from, to time.Time) bool {
 	if slices.Contains(lasting, a.what) {
 		seen = from
 	}
-	if !end.IsZero() && seen.After(end.Add(a.until)) {
+	if !end.IsZero() && (seen.After(end.Add(a.until)) || a.what == judge.Overtook && to.After(end.Add(a.until+drawnOut))) {
 		return false
 	}
 	if a.following == "" {
@@ -207,22 +210,14 @@ func (a *allowance) covers(f *fault, faults []*fault, from, to time.Time) bool {
 	})
 }
 
-// explain returns the fault that something may be because of, nil if none. used are
-// how many were explained so far, by fault and allowance.
-func (e *evidence) explain(used map[*fault]map[*allowance]int64, from, to time.Time, number int64, fits func(*allowance) bool) *fault {
+// explain returns the fault that something may be because of, nil if none.
+func (e *evidence) explain(from, to time.Time, number int64, fits func(*allowance) bool) *fault {
 	for _, f := range e.faults {
 		for i := range allowances {
 			a := &allowances[i]
 			if !fits(a) || !a.covers(f, e.faults, from, to) || a.newcomers && number > e.newcomers(f) || a.atOnce > 0 && number > a.atOnce {
 				continue
 			}
-			if used[f] == nil {
-				used[f] = make(map[*allowance]int64)
-			}
-			if a.most > 0 && used[f][a]+number > a.most {
-				continue
-			}
-			used[f][a] += number
 			return f
 		}
 	}

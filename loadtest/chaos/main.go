@@ -184,7 +184,8 @@ func (c *trial) rows(t proc.T, sluice string, out io.Writer) verdict {
 		one.kinds = []*kind{k}
 		one.length = max(c.length, quietAtFirst+k.lasts.max)
 		var text bytes.Buffer
-		e := one.try(t, sluice, &text)
+		var e *evidence
+		proc.Part(t, func(t proc.T) { e = one.try(t, sluice, &text) })
 		r := e.judge()
 		if v := r.verdict(); v != kept {
 			if all != broken {

@@ -18,6 +18,7 @@ import (
 	"github.com/sluicegate/sluice/loadtest/script"
 	"github.com/sluicegate/sluice/loadtest/stage"
 	"github.com/sluicegate/sluice/loadtest/visitor"
+	"github.com/sluicegate/sluice/queue"
 	"github.com/sluicegate/sluice/queue/queuetest/proc"
 )
 
@@ -88,7 +89,7 @@ func (c *trial) try(t proc.T, sluice string, tell io.Writer) *evidence {
 	samples, events := &samples{}, &bytes.Buffer{}
 	o := run.Options{
 		Seed: c.seed, Start: time.Now(), Points: samples, Events: events,
-		Judge: judge.Options{Rate: float64(c.room.rate), Burst: float64(c.room.burst), Session: c.room.session, Unshown: shownWithin, MaxActive: int64(c.room.maxActive)},
+		Judge: judge.Options{Rate: float64(c.room.rate), Burst: float64(c.room.burst), Session: c.room.session, Unshown: shownWithin, Early: queue.MaxStep, MaxActive: int64(c.room.maxActive)},
 	}
 	for _, g := range w.gates {
 		o.Targets = append(o.Targets, "http://"+g.front.Addr())

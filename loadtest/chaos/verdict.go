@@ -137,13 +137,12 @@ func (e *evidence) judge() *result {
 			p.broken = append(p.broken, text)
 		}
 	}
-	used := make(map[*fault]map[*allowance]int64)
 	for i := range e.verdict.Cases {
 		c := &e.verdict.Cases[i]
 		from, to := time.Unix(0, c.From), time.Unix(0, c.To)
 		text := fmt.Sprintf("%s to %s: %s", e.since(from), e.since(to), c.Text)
 		p := of(findings[c.What])
-		if f := e.explain(used, from, to, c.Number, func(a *allowance) bool { return a.what == c.What }); f != nil {
+		if f := e.explain(from, to, c.Number, func(a *allowance) bool { return a.what == c.What }); f != nil {
 			p.allowed = append(p.allowed, text+" ("+f.name+")")
 		} else {
 			breaks(p, from, to, text)
@@ -153,7 +152,7 @@ func (e *evidence) judge() *result {
 		}
 	}
 	for _, x := range e.failures {
-		f := e.explain(used, x.at, x.at, 1, func(a *allowance) bool {
+		f := e.explain(x.at, x.at, 1, func(a *allowance) bool {
 			return slices.Contains(a.errors, x.why) && (len(a.steps) == 0 || slices.Contains(a.steps, x.step))
 		})
 		if f != nil {

@@ -24,6 +24,9 @@ type Options struct {
 	// Unshown is how long a pass is good for that was given on the spot and not shown
 	// since. 0: not known, and as long as a session.
 	Unshown time.Duration
+	// Early is by how much earlier who was idle may be put out: a store that lost
+	// something may have its clock go on at once.
+	Early time.Duration
 	// MaxActive is the room's. 0: not known, and too many inside are no case.
 	MaxActive int64
 	// Inexact is by how much of itself a position may be wrong; 0: 6 %, negative:
@@ -615,7 +618,7 @@ func (j *Judge) lost(v *Verdict) {
 		if j.o.Unshown > 0 && !p.joined && p.vanished && !p.used {
 			good = j.o.Unshown
 		}
-		if p.expelledAfter > 0 && (good == 0 || p.expelledAfter < int64(good)) {
+		if p.expelledAfter > 0 && (good == 0 || p.expelledAfter < int64(good-j.o.Early)) {
 			lose(who, PutOut, p.expelled-p.expelledAfter, p.expelled, "was inside and was asked to wait again, %v after their last request", time.Duration(p.expelledAfter).Round(time.Millisecond))
 		}
 		if p.in && p.ticket != 0 && p.inTicket != 0 && p.ticket != p.inTicket {

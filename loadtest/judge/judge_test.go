@@ -633,7 +633,7 @@ func TestAPassGivenOnTheSpotIsGoodForLessUntilItIsShown(t *testing.T) {
 		}
 		ann.write(9000, Event{Kind: Expelled, After: int64(row.idle)})
 		ann.vanishes(1000, row.used)
-		if v := h.judge(t, Options{Session: time.Minute, Unshown: 2500 * time.Millisecond}); v.PlacesLost != row.lost {
+		if v := h.judge(t, Options{Session: time.Minute, Unshown: 3 * time.Second, Early: 500 * time.Millisecond}); v.PlacesLost != row.lost {
 			t.Errorf("%s: %d lost, want %d: %q", row.what, v.PlacesLost, row.lost, v.Findings)
 		}
 	}

@@ -47,6 +47,22 @@ func Main(name string, log io.Writer, command func(t T)) (code int) {
 	return 0
 }
 
+// Part runs a part of a command, and ends what it began with it. In a test that ends
+// with the test.
+func Part(t T, f func(t T)) {
+	whole, ok := t.(*run)
+	if !ok {
+		f(t)
+		return
+	}
+	part := &run{name: whole.name, log: whole.log, ctx: whole.ctx}
+	defer func() {
+		part.cleanUp()
+		whole.failed = whole.failed || part.failed
+	}()
+	f(part)
+}
+
 // run is a command as a T. Like a testing.T its Fatal is for one goroutine.
 type run struct {
 	name     string
