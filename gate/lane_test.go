@@ -321,8 +321,14 @@ func TestNothingWithinARequestIsTakenForAPoll(t *testing.T) {
 		"GET /.sluice/health HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n",
 	}}
 	s := NewServer(g.Gate, door.Limits{Conns: 10})
-	if err := s.http.ServeConn(&laneConn{Conn: inner, server: s}); err != nil {
+	c := &laneConn{Conn: proxy.Strict(inner, nil), server: s}
+	var inLane []bool
+	inner.onWrite = func() { inLane = append(inLane, c.state.Load() == laneBusy) }
+	if err := s.http.ServeConn(c); err != nil {
 		t.Fatal(err)
+	}
+	if want := []bool{false, true, false, false}; !slices.Equal(inLane, want) {
+		t.Errorf("answered in the lane: %v, want %v", inLane, want)
 	}
 	r := bufio.NewReader(&inner.written)
 	for i, status := range []string{"200", "200", "404", "503"} { // nobody said that the gate is ready
