@@ -55,11 +55,11 @@ func TestMarksAtTheirPaceAreMeasured(t *testing.T) {
 	if err := pace(t.Context(), m, r, &config{gates: 2, paced: time.Second}, &f); err != nil {
 		t.Fatal(err)
 	}
-	// Every gate sends its share of a second once, and ticks. Those of the first 180 to
-	// 210 places, whose turn is within 18 to 21 s, are told of with every poll, the
+	// Every gate sends its share of a second once, and ticks. Those of the first 900 to
+	// 960 places, whose turn is within 90 to 96 s, are told of with every poll, the
 	// others with every second one.
-	if marks := f.pacedMarks * f.pacedSeconds; marks < 0.52*f.polls || marks > 0.58*f.polls {
-		t.Errorf("%.0f marks were sent in a second, want half of %.0f and somewhat more", marks, f.polls)
+	if marks := f.pacedMarks * f.pacedSeconds; marks < 0.70*f.polls || marks > 0.77*f.polls {
+		t.Errorf("%.0f marks were sent in a second, want three quarters of %.0f", marks, f.polls)
 	}
 	if ticks := f.pacedTicks * f.pacedSeconds; ticks < 2 || f.paced <= 0 {
 		t.Errorf("%.0f ticks were sent by two gates and took %v of a core", ticks, f.paced)
