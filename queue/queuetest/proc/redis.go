@@ -109,7 +109,7 @@ func startSentinel(t T, name string, master int) (addr string) {
 		dir := t.TempDir()
 		file := filepath.Join(dir, "sentinel.conf") // it writes there what it learns
 		conf := fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\n"+
-			"sentinel monitor %s 127.0.0.1 %d 2\nsentinel down-after-milliseconds %s 2000\nsentinel failover-timeout %s 20000\n",
+			"sentinel monitor %s 127.0.0.1 %d 2\nsentinel down-after-milliseconds %s 2000\nsentinel failover-timeout %s 4000\n",
 			port, dir, name, master, name, name)
 		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 			return nil, err
