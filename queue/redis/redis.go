@@ -177,6 +177,7 @@ const tickFields = 26
 // Overrides implements queue.Store.
 func (s *Store) Overrides(ctx context.Context, room string) (queue.Overrides, error) {
 	r, err := s.client.HMGet(ctx, s.roomKeys(room).overrides[0], "version", "keys").Result()
+	lookAgain(ctx, s.client, err)
 	if err != nil {
 		return queue.Overrides{}, unavailable("overrides of", room, err)
 	}

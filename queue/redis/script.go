@@ -46,11 +46,16 @@ func (s *script) run(ctx context.Context, c redis.UniversalClient, keys []string
 		}
 		r = s.send(ctx, c, keys, args)
 	}
-	if cluster, ok := c.(*redis.ClusterClient); ok && isUnanswered(r.Err()) {
-		// Another server may have the slot by now; the client would look once a minute.
+	lookAgain(ctx, c, r.Err())
+	return r
+}
+
+// lookAgain has a cluster's client see who has which slot where a call was not answered:
+// another server may have it by now, and the client would look once a minute.
+func lookAgain(ctx context.Context, c redis.UniversalClient, err error) {
+	if cluster, ok := c.(*redis.ClusterClient); ok && isUnanswered(err) {
 		cluster.ReloadState(ctx)
 	}
-	return r
 }
 
 // isUnanswered tells whether no server said anything.
