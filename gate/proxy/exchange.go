@@ -61,7 +61,7 @@ type exchange struct {
 }
 
 var exchanges = sync.Pool{New: func() any {
-	return &exchange{up: upload{ended: make(chan struct{}, 1)}}
+	return new(exchange)
 }}
 
 // release gives the connection and the exchange back.

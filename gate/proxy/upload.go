@@ -95,6 +95,9 @@ func (x *exchange) startUpload(src io.Reader, n int) {
 	if u.buf == nil {
 		u.buf = make([]byte, uploadBuffer)
 	}
+	if u.ended == nil { // few requests have a body
+		u.ended = make(chan struct{}, 1)
+	}
 	go x.upload(src, n)
 }
 
