@@ -23,8 +23,6 @@ type allowance struct {
 	// before, where it is not 0: what was found began at most so long before the fault.
 	before time.Duration
 
-	// most is how many a fault may cause; 0: any number.
-	most int64
 	// atOnce: only so many each time; 0: any number.
 	atOnce int64
 	// newcomers: only as many, each time, as people came while the fault lasted.
