@@ -109,11 +109,9 @@ func laneOf(conn net.Conn) *laneConn {
 	return nil
 }
 
-// mark is told what the server does with the connection.
+// mark is told that the server has begun with a request, or is idle again. One that was
+// hijacked is another goroutine's already.
 func (c *laneConn) mark(state fasthttp.ConnState) {
-	if state == fasthttp.StateHijacked { // of that another goroutine reads already
-		return
-	}
 	c.between = state == fasthttp.StateIdle
 	c.written()
 	if state == fasthttp.StateActive {

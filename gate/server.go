@@ -58,7 +58,7 @@ func NewServer(g *Gate, limits door.Limits) *Server {
 			if lane == nil {
 				return
 			}
-			switch state { // one that was hijacked is somebody else's already
+			switch state {
 			case fasthttp.StateActive:
 				lane.mark(state)
 				lane.door.Reading()
