@@ -91,6 +91,7 @@ type Judge struct {
 type person struct {
 	number         int   // for findings, from 1
 	sent, answered int64 // of the first request; answered 0: never seen
+	came           int64 // sent, or that of whoever had the ticket first
 	after          int64 // promised by the first answer
 	ticket         uint64
 	place          int64
@@ -328,15 +329,29 @@ func (v *Verdict) add(what What, visitor int, from, to, number int64, format str
 	v.Cases = append(v.Cases, c)
 }
 
-// arrange puts polls in order, by person and then by time, and finds out who was
-// absent when.
+// arrange puts polls in order, by person and then by time, and finds out who came
+// when and was absent when. Who was let in in vain, because the shop did not answer in
+// time, comes again as somebody else, with the ticket and its place.
 func (j *Judge) arrange() {
+	came := make(map[uint64]int64)
+	for i := range j.people {
+		if p := &j.people[i]; p.answered > 0 {
+			ticket := cmp.Or(p.ticket, p.inTicket)
+			if first, ok := came[ticket]; !ok || p.sent < first {
+				came[ticket] = p.sent
+			}
+		}
+	}
 	slices.SortFunc(j.polls, func(a, b poll) int {
 		return cmp.Or(cmp.Compare(a.who, b.who), cmp.Compare(a.sent, b.sent), cmp.Compare(a.answered, b.answered))
 	})
 	for i := range j.people {
 		p := &j.people[i]
 		p.from, p.to = 0, 0
+		p.came = p.sent
+		if ticket := cmp.Or(p.ticket, p.inTicket); ticket != 0 && p.answered > 0 {
+			p.came = came[ticket]
+		}
 		p.back = p.joined && p.in && p.inAt > p.answered+presence(p.after)
 	}
 	for from := 0; from < len(j.polls); {
@@ -384,7 +399,7 @@ func (j *Judge) overtaken(v *Verdict) {
 		if !p.in {
 			continue
 		}
-		l := letIn{p.sent, p.sent, p.inAt}
+		l := letIn{p.came, p.sent, p.inAt}
 		for _, q := range j.polls[p.from:p.to] { // not yet called when a refused poll was sent
 			if q.answered <= p.inAt {
 				l.callable = max(l.callable, q.sent)
@@ -694,17 +709,17 @@ func (j *Judge) growths() []growth {
 	for i := range j.polls {
 		q := &j.polls[i]
 		if q.back {
-			backs = append(backs, comeback{j.people[q.who].sent, q.sent, q.answered + int64(known)})
+			backs = append(backs, comeback{j.people[q.who].came, q.sent, q.answered + int64(known)})
 		}
 	}
 	// Who came at the same time may have the place before and be written down after.
 	for i := range j.people {
 		p := &j.people[i]
 		if p.joined {
-			backs = append(backs, comeback{p.sent, p.sent, p.answered + int64(written)})
+			backs = append(backs, comeback{p.came, p.sent, p.answered + int64(written)})
 		}
 		if p.back {
-			backs = append(backs, comeback{p.sent, p.inSent, p.inAt + int64(known)})
+			backs = append(backs, comeback{p.came, p.inSent, p.inAt + int64(known)})
 		}
 	}
 	var asked, heard []int64

@@ -13,12 +13,13 @@ import (
 // history is what visitors of a test write down. Times are milliseconds; requests
 // take ten.
 type history struct {
-	buf bytes.Buffer
-	log *Log
+	buf     bytes.Buffer
+	log     *Log
+	tickets uint64 // theirs have the visitor's number more
 }
 
 func newHistory() *history {
-	h := &history{}
+	h := &history{tickets: 1000}
 	h.log = NewLog(&h.buf)
 	return h
 }
@@ -44,7 +45,7 @@ func ms(n int64) int64 { return 1e18 + n*int64(time.Millisecond) }
 // joins has somebody told to wait at some time, and to poll every two seconds.
 func (h *history) joins(at int64) *someone {
 	p := &someone{h: h, id: h.log.Visitor()}
-	p.ticket = 1000 + p.id
+	p.ticket = h.tickets + p.id
 	p.write(at, Event{Kind: Joined, Ticket: p.ticket, Place: at * 1000, After: 2e9})
 	return p
 }
@@ -52,7 +53,7 @@ func (h *history) joins(at int64) *someone {
 // walksIn has somebody let in on the spot.
 func (h *history) walksIn(at, called int64) *someone {
 	p := &someone{h: h, id: h.log.Visitor()}
-	p.ticket = 1000 + p.id
+	p.ticket = h.tickets + p.id
 	p.in(at, called)
 	return p
 }
@@ -108,6 +109,19 @@ func TestVerdicts(t *testing.T) {
 			ann.refused(2011, 1)
 			ann.in(4000, 4000)
 		}, Verdict{Visitors: 2, Admitted: 2, InsideMax: 2, Overtaken: 1, OvertakenPolls: 1}},
+
+		{"bob was let in in vain before ann came, and comes again with the ticket and its place", limits, func(h *history) {
+			bob := h.joins(0)
+			bob.in(500, 500)
+			bob.vanishes(600, false)
+			ann := h.joins(1000)
+			again := &someone{h: h, id: h.log.Visitor(), ticket: bob.ticket}
+			again.write(5000, Event{Kind: Joined, Ticket: bob.ticket, After: 2e9})
+			ann.refused(5500, 1)
+			again.in(6000, 6000)
+			ann.refused(6011, 1)
+			ann.in(7000, 7000)
+		}, Verdict{Visitors: 3, Admitted: 3, InsideMax: 2}},
 
 		{"ann's poll was on its way when bob was let in, and may be refused", limits, func(h *history) {
 			ann, bob := h.joins(0), h.joins(1000)
@@ -417,7 +431,7 @@ func TestSlowAnswersAreInDoubtForTheAccused(t *testing.T) {
 			h := newHistory()
 			for range 5 {
 				p := &someone{h: h, id: h.log.Visitor()}
-				p.ticket = 1000 + p.id
+				p.ticket = h.tickets + p.id
 				p.writeSlow(0, known, Event{Kind: Joined, Ticket: p.ticket, Place: 1, After: 2e9})
 			}
 			ann := h.joins(500)
@@ -456,6 +470,7 @@ func TestLogsOfSeveralProcessesAreJudgedTogether(t *testing.T) {
 	ann := one.joins(0)
 	ann.refused(3000, 1)
 	ann.in(4000, 4000)
+	other.tickets = 2000
 	bob := other.joins(1000) // has the same number as ann
 	bob.in(2000, 2000)
 	j := New(Options{})
