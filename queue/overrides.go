@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -19,10 +21,23 @@ import (
 // and is not in the patch refuses nothing: an operator must be able to put a
 // room on hold although its file no longer goes with an older override.
 //
+// A patch may name the version of the overrides that it is meant for. Where they have
+// another it is refused with ErrConflict: others changed the room meanwhile, as one may
+// whose own request hung somewhere and is carried out late.
+//
 // A patch that changes nothing returns current, by whose Version the caller
 // sees that there is nothing to store.
 func ApplyPatch(file Settings, current Overrides, patch map[string]any, by string, at time.Time) (next Overrides, effective Settings, err error) {
 	before, earlier := current.InForce(file)
+	if known, ok := patch["version"]; ok {
+		if n, err := strconv.ParseInt(fmt.Sprint(known), 10, 64); err != nil || n < 0 {
+			return current, before, Problem{"version", fmt.Errorf("%v: want the number that the room was shown with", known)}
+		} else if n != current.Version {
+			return current, before, fmt.Errorf("version %d: it is at %d: %w", n, current.Version, ErrConflict)
+		}
+		patch = maps.Clone(patch)
+		delete(patch, "version")
+	}
 	next = Overrides{Version: current.Version + 1, Keys: make(map[string]Override, len(current.Keys)+len(patch))}
 	maps.Copy(next.Keys, current.Keys)
 

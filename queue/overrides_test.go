@@ -10,6 +10,14 @@ import (
 	"time"
 )
 
+func TestAPatchForAnotherVersionIsAConflict(t *testing.T) {
+	current := Overrides{5, map[string]Override{}}
+	next, _, err := ApplyPatch(Defaults(), current, map[string]any{"version": 4, "mode": "hold"}, "bob", time.Now())
+	if !errors.Is(err, ErrConflict) || !reflect.DeepEqual(next, current) {
+		t.Errorf("%+v, %v", next, err)
+	}
+}
+
 func TestApplyPatch(t *testing.T) {
 	ann := time.Date(2026, 7, 1, 9, 0, 0, 0, time.UTC)
 	bob := ann.Add(time.Minute)
@@ -38,6 +46,19 @@ func TestApplyPatch(t *testing.T) {
 			patch: map[string]any{"rate": "600/m"},
 			want:  Overrides{5, map[string]Override{"mode": override(`"hold"`, "ann", ann), "rate": override(`"600/m"`, "bob", bob)}},
 			with:  func(s *Settings) { s.Mode, s.Rate = ModeHold, Rate{600, PerMinute} },
+		},
+		{
+			name: "a patch for the version that there is",
+			file: file, current: Overrides{4, map[string]Override{"mode": override(`"hold"`, "ann", ann)}},
+			patch: map[string]any{"version": json.Number("4"), "mode": nil},
+			want:  Overrides{5, map[string]Override{}},
+		},
+		{
+			name: "a version that is none",
+			file: file, current: Overrides{Version: 4},
+			patch: map[string]any{"version": "new", "mode": "hold"},
+			want:  Overrides{Version: 4},
+			errs:  []string{"version: new: want the number that the room was shown with"},
 		},
 		{
 			name: "null resets",

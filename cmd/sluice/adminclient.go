@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -194,6 +195,37 @@ func (c *adminClient) Room(ctx context.Context, name string) (adminRoom, []byte,
 // Patch changes settings of a room; nil resets one.
 func (c *adminClient) Patch(ctx context.Context, name string, patch map[string]any) (adminRoom, []byte, error) {
 	return c.room(ctx, http.MethodPatch, name, patch)
+}
+
+// change patches a room as it stands, and returns it before and after, and the answer as
+// it came. Should the patch hang on its way, nothing comes of it once others have changed
+// the room. A gate may be a second behind the others: it is asked again for so long.
+func (c *adminClient) change(ctx context.Context, name string, patchOf func(adminRoom) map[string]any) (before, after adminRoom, raw []byte, err error) {
+	const tries, pause = 10, 200 * time.Millisecond
+	for try := 1; ; try++ {
+		before, raw, err = c.Room(ctx, name)
+		if err != nil {
+			return before, after, nil, err
+		}
+		patch := patchOf(before)
+		if len(patch) == 0 {
+			return before, before, raw, nil
+		}
+		if _, said := patch["version"]; !said {
+			patch = maps.Clone(patch)
+			patch["version"] = before.Version
+		}
+		after, raw, err = c.Patch(ctx, name, patch)
+		var p *adminProblem
+		if !errors.As(err, &p) || p.Status != http.StatusConflict || try == tries {
+			return before, after, raw, err
+		}
+		select {
+		case <-ctx.Done():
+			return before, after, nil, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
 }
 
 func (c *adminClient) room(ctx context.Context, method, name string, patch map[string]any) (adminRoom, []byte, error) {

@@ -77,15 +77,9 @@ changed: rate, burst, max_active, max_waiting, session, mode and message.`,
 		if err != nil {
 			return err
 		}
-		before, raw, err := c.Room(cmd.Context(), name)
+		before, after, raw, err := c.change(cmd.Context(), name, patchOf)
 		if err != nil {
-			return err
-		}
-		after := before
-		if patch := patchOf(before); len(patch) > 0 {
-			if after, raw, err = c.Patch(cmd.Context(), name, patch); err != nil {
-				return refused(err)
-			}
+			return refused(err)
 		}
 		return output(cmd.OutOrStdout(), asJSON, raw, func(w io.Writer) { writeChange(w, &before, &after) })
 	}

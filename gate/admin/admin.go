@@ -34,7 +34,8 @@ type Rooms interface {
 	Names() []string
 	// Room tells how a room stands, by what this gate heard last. It does not wait.
 	Room(name string) (Room, bool)
-	// Change applies a merge patch and returns the room as it is then. A nil value
+	// Change applies a merge patch and returns the room as it is then. A version in it is
+	// the one that the overrides must have, else it is queue.ErrConflict. A nil value
 	// resets a key; the others are what queue.Settings.Set takes. It is all or
 	// nothing. An error is made of queue.Problem values where the patch is to
 	// blame, and wraps ErrUnknownRoom, queue.ErrConflict or queue.ErrUnavailable

@@ -344,6 +344,14 @@ func TestPatch(t *testing.T) {
 		s.want(patchDrop+"\n"+`{"mode":"hold"}`, "409\nContent-Type: application/problem+json\n\n"+
 			`{"type":"about:blank","title":"Conflict","status":409,"detail":"others change this room at the same time; nothing was changed, look again"}`+"\n")
 	})
+	run(t, "a change that hung on its way comes to nothing once others changed the room", func(t *testing.T, s *site) {
+		s.wantStatus(patchDrop+"\n"+`{"version":0,"mode":"hold"}`, 200)
+		s.wantStatus(patchDrop+"\n"+`{"version":1,"mode":null}`, 200)
+		s.wantStatus(patchDrop+"\n"+`{"version":0,"mode":"hold"}`, 409)
+		if room, _ := s.rooms.Room("drop"); room.Settings.Mode != queue.ModeAuto {
+			t.Errorf("the room is in mode %v", room.Settings.Mode)
+		}
+	})
 	run(t, "a room that a reload took away meanwhile is unknown", func(t *testing.T, s *site) {
 		s.rooms.Fail(admin.ErrUnknownRoom)
 		s.wantStatus(patchDrop+"\n"+`{"mode":"hold"}`, 404)

@@ -27,6 +27,8 @@ type allowance struct {
 	atOnce int64
 	// newcomers: only as many, each time, as people came while the fault lasted.
 	newcomers bool
+	// atGate: only of whom the gate that the fault broke answered meanwhile.
+	atGate bool
 	// following: only if a fault of these kinds came before it, and after what the
 	// finding began with.
 	following string
@@ -102,7 +104,7 @@ var allowances = []allowance{
 		why: "the connections are the visitors' own",
 	},
 	{
-		kinds: oneAway, what: judge.Overtook, until: reconnect + heldPoll,
+		kinds: oneAway, what: judge.Overtook, atGate: true, until: reconnect + heldPoll,
 		why: "a gate that cannot ask the store lets nobody in, while others go on; those who come to another gate are let in",
 	},
 	{
@@ -208,12 +210,13 @@ func (a *allowance) covers(f *fault, faults []*fault, from, to time.Time) bool {
 	})
 }
 
-// explain returns the fault that something may be because of, nil if none.
-func (e *evidence) explain(from, to time.Time, number int64, fits func(*allowance) bool) *fault {
+// explain returns the fault that something may be because of, nil if none. The visitor is
+// whom it is about, 0 where that is nobody in particular.
+func (e *evidence) explain(from, to time.Time, number int64, visitor int, fits func(*allowance) bool) *fault {
 	for _, f := range e.faults {
 		for i := range allowances {
 			a := &allowances[i]
-			if !fits(a) || !a.covers(f, e.faults, from, to) || a.newcomers && number > e.newcomers(f) || a.atOnce > 0 && number > a.atOnce {
+			if !fits(a) || !a.covers(f, e.faults, from, to) || a.newcomers && number > e.newcomers(f) || a.atOnce > 0 && number > a.atOnce || a.atGate && !e.met(f, visitor) {
 				continue
 			}
 			return f

@@ -201,6 +201,25 @@ func TestVerdict(t *testing.T) {
 			e.stalls = []stall{{after(e, 20*time.Second), after(e, 20500*time.Millisecond)}}
 			e.shop.Unadmitted = 1
 		}, "P1? P5"},
+		{"somebody was forgotten, let in twice and not let in while nothing ran", "shop-500", func(e *evidence) {
+			for _, what := range []judge.What{judge.Forgot, judge.TwiceIn, judge.LeftWaiting} {
+				e.verdict.Cases = append(e.verdict.Cases, judge.Case{What: what, From: after(e, 11*time.Second).UnixNano(), To: after(e, 12*time.Second).UnixNano(), Number: 1})
+			}
+			e.stalls = []stall{{after(e, 11*time.Second), after(e, 12*time.Second)}}
+		}, "P3 P4"},
+		{"somebody is overtaken who asked the gate that was cut off", "link-gone", func(e *evidence) {
+			e.faults[0].gate = 2
+			e.answers = map[int][]answer{7: {{2, after(e, 12*time.Second), after(e, 12100*time.Millisecond)}}}
+			e.verdict.Cases = []judge.Case{{What: judge.Overtook, Visitor: 7, From: after(e, 12*time.Second).UnixNano(), To: after(e, 13*time.Second).UnixNano(), Number: 1}}
+		}, ""},
+		{"somebody is overtaken who asked another gate, and that one long before", "link-gone", func(e *evidence) {
+			e.faults[0].gate = 2
+			e.answers = map[int][]answer{
+				7: {{2, after(e, 9*time.Second), after(e, 9100*time.Millisecond)}, {1, after(e, 12*time.Second), after(e, 12100*time.Millisecond)}},
+				8: {{2, after(e, 12*time.Second), after(e, 12100*time.Millisecond)}},
+			}
+			e.verdict.Cases = []judge.Case{{What: judge.Overtook, Visitor: 7, From: after(e, 12*time.Second).UnixNano(), To: after(e, 13*time.Second).UnixNano(), Number: 1}}
+		}, "P1"},
 		{"a poll meets the shop's error", "shop-500", func(e *evidence) {
 			e.failures = []failure{{after(e, 11*time.Second), "poll", "status 500"}}
 		}, "--"},

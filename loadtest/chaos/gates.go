@@ -115,8 +115,12 @@ func init() {
 	})
 }
 
-// any is one of the gates.
-func (w *world) any(r *rand.Rand) *gate { return w.gates[r.IntN(len(w.gates))] }
+// any is one of the gates, the one that a fault picks.
+func (w *world) any(r *rand.Rand) *gate {
+	g := w.gates[r.IntN(len(w.gates))]
+	w.picked = g.number
+	return g
+}
 
 func (g *gate) signal(w *world, s syscall.Signal) {
 	if err := g.Signal(s); err != nil {

@@ -17,6 +17,36 @@ var deeds = map[judge.Kind]string{
 	judge.WalkedAway: "walked away", judge.Forgotten: "forgotten", judge.Expelled: "put out", judge.Copied: "a copy is in",
 }
 
+// readEvents finds out from what visitors saw who came when, and which gates answered
+// them. It counts them as a judge does: by who appears first.
+func (e *evidence) readEvents() error {
+	numbers := make(map[uint64]int)
+	e.answers = make(map[int][]answer)
+	err := judge.Read(bytes.NewReader(e.events), func(x *judge.Event) {
+		n, ok := numbers[x.Visitor]
+		if !ok {
+			n = len(numbers) + 1
+			numbers[x.Visitor] = n
+		}
+		if x.Kind == judge.Joined {
+			e.came = append(e.came, time.Unix(0, x.Answered))
+		}
+		if x.Gate > 0 {
+			e.answers[n] = append(e.answers[n], answer{int(x.Gate), time.Unix(0, x.Sent), time.Unix(0, x.Answered)})
+		}
+	})
+	slices.SortFunc(e.came, time.Time.Compare)
+	return err
+}
+
+// met tells whether the gate that a fault broke answered somebody meanwhile, or until it
+// was whole again.
+func (e *evidence) met(f *fault, visitor int) bool {
+	return slices.ContainsFunc(e.answers[visitor], func(a answer) bool {
+		return a.gate == f.gate && a.answered.After(f.began) && a.sent.Before(f.ended.Add(reconnect))
+	})
+}
+
 // writeHistories writes what some visitors saw, or with nil all of them.
 func (e *evidence) writeHistories(out io.Writer, visitors []int) {
 	numbers := make(map[uint64]int) // as a judge counts: by who appears first
@@ -56,6 +86,7 @@ func (e *evidence) writeEvent(out io.Writer, x *judge.Event) {
 			fmt.Fprintf(out, ", %s %v", name, value)
 		}
 	}
+	part("gate", x.Gate, x.Gate > 0)
 	part("position", x.Position, x.Position > 0)
 	part("of", fmt.Sprintf("%v ago", time.Duration(x.Age)), x.Age > 0)
 	part("again in", time.Duration(x.After).Round(time.Millisecond), x.After > 0)

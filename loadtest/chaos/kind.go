@@ -101,6 +101,7 @@ type fault struct {
 	seed      uint64        // of what it draws itself
 
 	began, ended time.Time // of its breaking and its mending; zero: it did not come to that
+	gate         int       // the one that it broke, from 1; 0: none, or all
 }
 
 const (
@@ -163,8 +164,9 @@ func moments(w *world, faults []*fault) []moment {
 			f.ended = time.Now()
 		}
 		out = append(out, moment{f, f.at, true, func() {
-			f.began = time.Now()
+			f.began, w.picked = time.Now(), 0
 			mend = f.begin(w, rand.New(rand.NewPCG(f.seed, 0)))
+			f.gate = w.picked
 			if f.lasts == 0 {
 				over()
 			}

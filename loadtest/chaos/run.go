@@ -128,8 +128,10 @@ func (c *trial) try(t proc.T, sluice string, tell io.Writer) *evidence {
 			return false
 		}
 	}
+	held := time.Duration(0) // by how much faults that took their time have held up the rest
 	for _, m := range moments(w, e.faults) {
-		gone := rest.out != nil || rest.err != nil || !wait(m.at)
+		gone := rest.out != nil || rest.err != nil || !wait(m.at+held)
+		held = max(held, time.Since(e.start)-m.at)
 		if gone && m.begins {
 			continue // nobody would see it, but what was broken is mended
 		}
@@ -161,14 +163,9 @@ func (c *trial) try(t proc.T, sluice string, tell io.Writer) *evidence {
 		}
 		e.verdict = j.Verdict()
 	}
-	if err := judge.Read(bytes.NewReader(e.events), func(x *judge.Event) {
-		if x.Kind == judge.Joined {
-			e.came = append(e.came, time.Unix(0, x.Answered))
-		}
-	}); err != nil {
+	if err := e.readEvents(); err != nil {
 		t.Fatal(err)
 	}
-	slices.SortFunc(e.came, time.Time.Compare)
 	e.left = w.leftovers(c.empty)
 	for _, g := range w.gates {
 		g.read()

@@ -20,8 +20,9 @@ type evidence struct {
 	admitted []time.Time // likewise
 	verdict  *judge.Verdict
 	shop     origin.Stats
-	events   []byte      // what visitors saw, a judge.Log
-	came     []time.Time // when they were given their places, in order
+	events   []byte           // what visitors saw, a judge.Log
+	came     []time.Time      // when they were given their places, in order
+	answers  map[int][]answer // that visitors had, as the judge counts them
 
 	overshoot []rise   // by the gates' own count
 	restored  float64  // likewise
@@ -37,6 +38,12 @@ type failure struct {
 	at   time.Time
 	step string
 	why  string
+}
+
+// answer is one that a visitor had.
+type answer struct {
+	gate           int
+	sent, answered time.Time
 }
 
 // promise is what one of them came to.
@@ -56,6 +63,9 @@ var findings = map[judge.What]string{
 	judge.TwiceIn: "P4",
 	judge.PutOut:  "P6",
 }
+
+// timeless findings do not depend on how fast anything runs: no stall explains them.
+var timeless = []judge.What{judge.Forgot, judge.Replaced, judge.TwiceIn, judge.LeftWaiting}
 
 // insideSteps are what only those do who were let in.
 var insideSteps = []string{"page", "asset", "order", "leave"}
@@ -130,8 +140,8 @@ func (e *evidence) judge() *result {
 	}
 	answers, gates := r.promises[len(r.promises)-2], r.promises[len(r.promises)-1]
 
-	breaks := func(p *promise, from, to time.Time, text string) {
-		if e.inDoubt(from, to) {
+	breaks := func(p *promise, from, to time.Time, text string, timely bool) {
+		if timely && e.inDoubt(from, to) {
 			p.doubted = append(p.doubted, text)
 		} else {
 			p.broken = append(p.broken, text)
@@ -142,17 +152,17 @@ func (e *evidence) judge() *result {
 		from, to := time.Unix(0, c.From), time.Unix(0, c.To)
 		text := fmt.Sprintf("%s to %s: %s", e.since(from), e.since(to), c.Text)
 		p := of(findings[c.What])
-		if f := e.explain(from, to, c.Number, func(a *allowance) bool { return a.what == c.What }); f != nil {
+		if f := e.explain(from, to, c.Number, c.Visitor, func(a *allowance) bool { return a.what == c.What }); f != nil {
 			p.allowed = append(p.allowed, text+" ("+f.name+")")
 		} else {
-			breaks(p, from, to, text)
-			if c.Visitor > 0 && len(r.wronged) < maxHistories {
+			breaks(p, from, to, text, !slices.Contains(timeless, c.What))
+			if c.Visitor > 0 && len(r.wronged) < maxHistories && !slices.Contains(r.wronged, c.Visitor) {
 				r.wronged = append(r.wronged, c.Visitor)
 			}
 		}
 	}
 	for _, x := range e.failures {
-		f := e.explain(x.at, x.at, 1, func(a *allowance) bool {
+		f := e.explain(x.at, x.at, 1, 0, func(a *allowance) bool {
 			return slices.Contains(a.errors, x.why) && (len(a.steps) == 0 || slices.Contains(a.steps, x.step))
 		})
 		if f != nil {
@@ -163,10 +173,10 @@ func (e *evidence) judge() *result {
 		if slices.Contains(insideSteps, x.step) {
 			p = of("P6")
 		}
-		breaks(p, x.at, x.at, fmt.Sprintf("%s: %s: %s", e.since(x.at), x.step, x.why))
+		breaks(p, x.at, x.at, fmt.Sprintf("%s: %s: %s", e.since(x.at), x.step, x.why), true)
 	}
 	for _, x := range e.overshoot {
-		breaks(of("P2"), x.from, x.to, fmt.Sprintf("%s to %s: %s of gate %d rose by %g", e.since(x.from), e.since(x.to), overshot, x.gate, x.by))
+		breaks(of("P2"), x.from, x.to, fmt.Sprintf("%s to %s: %s of gate %d rose by %g", e.since(x.from), e.since(x.to), overshot, x.gate, x.by), true)
 	}
 	if n := e.shop.Unadmitted + e.shop.Leaked; n > 0 {
 		of("P5").broken = append(of("P5").broken, fmt.Sprintf("%d requests reached the shop that should not have: %s", n, strings.Join(e.shop.Examples, "; ")))

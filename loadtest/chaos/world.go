@@ -45,6 +45,7 @@ type world struct {
 
 	operator *operator
 	looser   []judge.Looser // times in which the room's limits were looser, that are over
+	picked   int            // the gate that a fault broke last
 
 	// faked: redis-server runs by a clock of its own, see store.jump.
 	faked bool

@@ -39,6 +39,7 @@ const (
 type Event struct {
 	Kind     Kind
 	Used     bool
+	Gate     uint8  // that was asked, from 1; 0: not told, or beyond the 255th
 	Visitor  uint64 // as Log.Visitor gave it
 	Sent     int64  // the request began to leave
 	Answered int64  // the answer was there

@@ -32,7 +32,8 @@ type Options struct {
 	// Inexact is by how much of itself a position may be wrong; 0: 6 %, negative:
 	// not at all. Positions up to 32 are exact in any case.
 	Inexact float64
-	// Looser are the times in which the room's limits were looser than these.
+	// Looser are the times in which the room's limits were looser than these. Where
+	// several overlap the loosest of each limit counts.
 	Looser []Looser
 }
 
@@ -47,14 +48,24 @@ type Looser struct {
 // Unlimited is a rate that is none.
 var Unlimited = math.Inf(1)
 
-// looser is the looser time that an instant is in, nil if none.
-func (o *Options) looser(at int64) *Looser {
-	for i := range o.Looser {
-		if l := &o.Looser[i]; l.From <= at && at <= l.To {
-			return l
+// looser are the limits of the looser times that an instant is in; false: it is in none.
+func (o *Options) looser(at int64) (all Looser, ok bool) {
+	for _, l := range o.Looser {
+		switch {
+		case at < l.From || l.To < at:
+		case !ok:
+			all, ok = l, true
+		default:
+			all.Rate, all.Burst = max(all.Rate, l.Rate), max(all.Burst, l.Burst)
+			if all.MaxActive > 0 {
+				all.MaxActive = max(all.MaxActive, l.MaxActive)
+			}
+			if l.MaxActive == 0 {
+				all.MaxActive = 0
+			}
 		}
 	}
-	return nil
+	return all, ok
 }
 
 const (
@@ -235,7 +246,7 @@ type Verdict struct {
 	WalkedAway       int64
 	UnknownCalls     int64 // let in without a stamp that could be read
 
-	// Findings tells some of the cases, a sentence each.
+	// Findings tells some of the cases, a sentence each, and of each visitor one of a kind.
 	Findings []string
 	// Cases are all of them, but for what exceeds a thousand of a kind.
 	Cases []Case
@@ -313,17 +324,18 @@ func (v *Verdict) findMany(what What, from, to, number int64, format string, arg
 }
 
 func (v *Verdict) add(what What, visitor int, from, to, number int64, format string, args ...any) {
-	same := 0
+	same, told := 0, make(map[int]bool) // visitor
 	for i := range v.Cases {
 		if v.Cases[i].What == what {
 			same++
+			told[v.Cases[i].Visitor] = true
 		}
 	}
 	if same >= maxCases {
 		return
 	}
 	c := Case{what, fmt.Sprintf(format, args...), visitor, from, to, number}
-	if same < maxFindings {
+	if visitor == 0 && same < maxFindings || visitor > 0 && len(told) < maxFindings && !told[visitor] {
 		v.Findings = append(v.Findings, c.Text)
 	}
 	v.Cases = append(v.Cases, c)
@@ -441,9 +453,9 @@ func (j *Judge) overtaken(v *Verdict) {
 		if !hit[q.who] {
 			hit[q.who] = true
 			v.Overtaken++
-			v.find(Overtook, p.number, at, q.answered, "visitor %d was told to wait at a poll sent %v after somebody was let in who came more than %v later",
-				p.number, time.Duration(q.sent-at).Round(time.Millisecond), j.o.Grace)
 		}
+		v.find(Overtook, p.number, at, q.answered, "visitor %d was told to wait at a poll sent %v after somebody was let in who came more than %v later",
+			p.number, time.Duration(q.sent-at).Round(time.Millisecond), j.o.Grace)
 	}
 }
 
@@ -507,7 +519,7 @@ func (j *Judge) calls(v *Verdict) {
 	stamps, limits := make([]int64, len(calls)), make([]limit, len(calls))
 	for i, c := range calls {
 		stamps[i], limits[i] = c.at, limit{j.o.Rate / 1000, j.o.Burst}
-		if l := j.o.looser(c.told); l != nil {
+		if l, ok := j.o.looser(c.told); ok {
 			limits[i] = limit{l.Rate / 1000, l.Burst}
 		}
 	}
@@ -593,7 +605,7 @@ func (j *Judge) inside(v *Verdict) {
 		n := int64(i + 1 - gone)
 		v.InsideMax = max(v.InsideMax, n)
 		most := j.o.MaxActive
-		if l := j.o.looser(at); l != nil && most > 0 {
+		if l, ok := j.o.looser(at); ok && most > 0 {
 			most = cmp.Or(l.MaxActive, n)
 		}
 		if beyond := n - most; most > 0 && beyond > 0 {

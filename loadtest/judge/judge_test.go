@@ -625,6 +625,23 @@ func TestWhoCameWhileTheRoomWasOpenCountsAfterwards(t *testing.T) {
 	}
 }
 
+func TestWhereLooserTimesOverlapTheLoosestLimitCounts(t *testing.T) {
+	h := newHistory()
+	for range 30 {
+		h.walksIn(1100, 1100)
+	}
+	doubled := Looser{From: ms(0), To: ms(3000), Rate: 20, Burst: 4, MaxActive: 5}
+	open := Looser{From: ms(1000), To: ms(1500), Rate: Unlimited}
+	for _, looser := range [][]Looser{{doubled, open}, {open, doubled}} {
+		if v := h.judge(t, Options{Rate: 10, Burst: 2, MaxActive: 5, Looser: looser}); len(v.Cases) > 0 {
+			t.Errorf("%+v", v.Cases)
+		}
+	}
+	if v := h.judge(t, Options{Rate: 10, Burst: 2, MaxActive: 5, Looser: []Looser{doubled}}); len(v.Cases) != 2 {
+		t.Errorf("%+v", v.Cases)
+	}
+}
+
 func TestAPassGivenOnTheSpotIsGoodForLessUntilItIsShown(t *testing.T) {
 	for _, row := range []struct {
 		what  string

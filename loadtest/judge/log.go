@@ -10,16 +10,16 @@ import (
 )
 
 // magic begins every log; the digit is the format.
-const magic = "sluice-events-2\n"
+const magic = "sluice-events-3\n"
 
 // Log is where the visitors of one process write down what happens to them. Its
 // methods may be called from any goroutine. Writing an event costs about 30 bytes
 // and no allocation.
 //
-// After the first line come events: the kind, the visitor, the time of the answer
+// After the first line come events: the kind, the gate, the visitor, the time of the answer
 // as a difference to that of the event before, how long it took, and what the kind
-// uses, all as varints (encoding/binary) but for Ticket and Session, which have
-// eight bytes.
+// uses, all as varints (encoding/binary) but for the kind and the gate, which have one
+// byte, and Ticket and Session, which have eight.
 type Log struct {
 	mu      sync.Mutex
 	w       *bufio.Writer
@@ -76,7 +76,7 @@ func appendEvent(b []byte, e *Event, last int64) []byte {
 	if e.Used {
 		kind |= flagUsed
 	}
-	b = append(b, kind)
+	b = append(b, kind, e.Gate)
 	b = binary.AppendUvarint(b, e.Visitor)
 	b = binary.AppendVarint(b, e.Answered-last)
 	b = binary.AppendVarint(b, e.Answered-e.Sent)
@@ -154,6 +154,7 @@ type decoder struct {
 }
 
 func (d *decoder) event(e *Event, last int64) {
+	e.Gate = d.byte()
 	e.Visitor = d.unsigned()
 	e.Answered = last + d.signed()
 	e.Sent = e.Answered - d.signed()
@@ -171,6 +172,13 @@ func (d *decoder) event(e *Event, last int64) {
 	case Expelled:
 		e.After = d.signed()
 	}
+}
+
+func (d *decoder) byte() (b byte) {
+	if d.err == nil {
+		b, d.err = d.in.ReadByte()
+	}
+	return b
 }
 
 func (d *decoder) unsigned() (n uint64) {

@@ -140,7 +140,7 @@ func (j *Judge) modelOvershoot() (most int64) {
 		return cmp.Or(cmp.Compare(a.called, b.called), cmp.Compare(a.inTicket, b.inTicket))
 	})
 	limits := func(p *person) (perMilli, burst float64) {
-		if l := j.o.looser(p.inAt); l != nil {
+		if l, ok := j.o.looser(p.inAt); ok {
 			return l.Rate / 1000, l.Burst
 		}
 		return j.o.Rate / 1000, j.o.Burst

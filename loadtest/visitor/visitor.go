@@ -3,6 +3,7 @@ package visitor
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -140,12 +141,13 @@ type reply struct {
 	session  uint64
 	token    tokenOf // of the cookie that came with it; zero: none, or it cannot be read
 	back     bool    // our cookie was taken back
+	gate     uint8   // as events tell it
 	sent     time.Time
 	done     time.Time
 }
 
 func (r *reply) times(e judge.Event) judge.Event {
-	e.Sent, e.Answered = r.sent.UnixNano(), r.done.UnixNano()
+	e.Sent, e.Answered, e.Gate = r.sent.UnixNano(), r.done.UnixNano(), r.gate
 	return e
 }
 
@@ -218,6 +220,9 @@ func (v *visitor) ask(ctx context.Context, s step, method, path, headers, body, 
 		return reply{sent: a.sent, done: a.done}, err
 	}
 	r, err := v.understand(s, a)
+	if to < math.MaxUint8 {
+		r.gate = uint8(to + 1)
+	}
 	why := ""
 	if err != nil {
 		why = c.complain(s, err)
