@@ -40,10 +40,10 @@ func (e *evidence) readEvents() error {
 }
 
 // met tells whether the gate that a fault broke answered somebody meanwhile, or until it
-// was whole again.
+// was whole again; or may have, where others' fronts led to it.
 func (e *evidence) met(f *fault, visitor int) bool {
 	return slices.ContainsFunc(e.answers[visitor], func(a answer) bool {
-		return a.gate == f.gate && a.answered.After(f.began) && a.sent.Before(f.ended.Add(reconnect))
+		return (a.gate == f.gate || e.led[a.gate]&(1<<f.gate) != 0) && a.answered.After(f.began) && a.sent.Before(f.ended.Add(reconnect))
 	})
 }
 

@@ -166,6 +166,10 @@ func (c *trial) try(t proc.T, sluice string, tell io.Writer) *evidence {
 	if err := e.readEvents(); err != nil {
 		t.Fatal(err)
 	}
+	e.led = make(map[int]uint64)
+	for _, g := range w.gates {
+		e.led[g.number] = g.led.Load()
+	}
 	e.left = w.leftovers(c.empty)
 	for _, g := range w.gates {
 		g.read()

@@ -23,6 +23,7 @@ type evidence struct {
 	events   []byte           // what visitors saw, a judge.Log
 	came     []time.Time      // when they were given their places, in order
 	answers  map[int][]answer // that visitors had, as the judge counts them
+	led      map[int]uint64   // by the number of a gate: bit n is set where its front led to gate n
 
 	overshoot []rise   // by the gates' own count
 	restored  float64  // likewise
@@ -42,7 +43,7 @@ type failure struct {
 
 // answer is one that a visitor had.
 type answer struct {
-	gate           int
+	gate           int // whose front they came to
 	sent, answered time.Time
 }
 

@@ -77,10 +77,11 @@ type gate struct {
 	toShop  *relay.Relay
 	config  stage.Config
 
-	up    atomic.Bool // takes visitors, by the balancer's last look
-	races []string    // found in processes that have ended
-	ends  bool        // a fault has ended it: its death is no news
-	mu    sync.Mutex  // of what follows
+	up    atomic.Bool   // takes visitors, by the balancer's last look
+	led   atomic.Uint64 // bit n: its front has led to gate n
+	races []string      // found in processes that have ended
+	ends  bool          // a fault has ended it: its death is no news
+	mu    sync.Mutex    // of what follows
 	// counts are the counters that are watched, over all processes of this gate.
 	counts map[string]*count
 	looked time.Time // when they were last read
@@ -165,6 +166,7 @@ func (w *world) balance(own *gate) func(context.Context) (net.Conn, error) {
 				}
 				var c net.Conn
 				if c, err = relay.To(strings.TrimPrefix(g.URL, "http://"))(ctx); err == nil {
+					own.led.Or(1 << g.number)
 					return c, nil
 				}
 			}

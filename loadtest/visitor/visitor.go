@@ -427,6 +427,9 @@ func (v *visitor) enter(ctx context.Context, p *plan, openTab func()) bool {
 		if ctx.Err() != nil && err != nil {
 			return false
 		}
+		if err != nil && r.state == fromShop && r.token.called > 0 {
+			return v.come(ctx, &r) // let in, to a shop that has trouble
+		}
 		if err != nil {
 			wait := v.broken(r.after)
 			if do == doReload || first {
@@ -600,6 +603,7 @@ func (v *visitor) come(ctx context.Context, r *reply) bool {
 			v.write(r.times(judge.Event{Kind: judge.Vanished}))
 			v.inside, v.joined = false, false
 			v.another()
+			v.told(&page, doReload)
 		}
 		return false
 	}

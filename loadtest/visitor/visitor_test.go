@@ -363,6 +363,70 @@ func TestATokenIsReadAsTheGateWritesIt(t *testing.T) {
 	}
 }
 
+func TestWhoIsLetInToAShopThatHasTroubleIsInside(t *testing.T) {
+	t.Parallel()
+	keys := ring(t)
+	id := func(kind token.Kind, called, until queue.Time) string {
+		return string(keys.Append(nil, &token.Token{Kind: kind, ID: 1, Place: 5, Issued: 5, Called: called, Until: until}))
+	}
+	f := newFake(t, func(q *question) string {
+		switch {
+		case q.what == bye:
+			return gone
+		case q.cookie == "":
+			return wait(id(token.Ticket, 0, 0), 5)
+		case q.n == 1:
+			return response(502, set(id(token.Pass, 5000, 1<<40)), "no shop")
+		}
+		return shop("ann", "")
+	})
+	j := hurried()
+	j.Reload.Share, j.Pages.Count, j.Leave = 1, 2, 1
+	j.Reload.Every = Span{Min: 10 * time.Millisecond, Max: 10 * time.Millisecond}
+	r := rehearse(t, []string{f.addr}, 1, 0, j)
+	f.wants(t, page, page, page, bye)
+	if v := r.verdict(t, judge.Options{}); v.Admitted != 1 || v.NotAdmitted != 0 || v.UnknownCalls != 0 {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestWhoFindsTheirSessionOverCameAgainWhenTheyWereToldSo(t *testing.T) {
+	t.Parallel()
+	keys := ring(t)
+	id := func(kind token.Kind, id queue.ID, called, until queue.Time) string {
+		return string(keys.Append(nil, &token.Token{Kind: kind, ID: id, Place: 5, Issued: 5, Called: called, Until: until}))
+	}
+	f := newFake(t, func(q *question) string {
+		switch q.n {
+		case 0:
+			return wait(id(token.Ticket, 1, 0, 0), .5)
+		case 1:
+			return calls(id(token.Pass, 1, 5000, 1<<40), 5)
+		case 2: // the session was over, and the ticket is used
+			return wait(id(token.Ticket, 2, 0, 0), 5)
+		}
+		return shop("ann", set(id(token.Pass, 2, 9000, 1<<40)))
+	})
+	r := rehearse(t, []string{f.addr}, 1, 0, hurried())
+	f.wants(t, page, api, page, page)
+	var events []judge.Event
+	if err := judge.Read(bytes.NewReader(r.log.Bytes()), func(e *judge.Event) { events = append(events, *e) }); err != nil {
+		t.Fatal(err)
+	}
+	var kinds []judge.Kind
+	for _, e := range events {
+		kinds = append(kinds, e.Kind)
+	}
+	want := []judge.Kind{judge.Joined, judge.Admitted, judge.Expelled, judge.Vanished, judge.Joined, judge.Admitted, judge.Vanished}
+	if !slices.Equal(kinds, want) {
+		t.Fatalf("%v, want %v", kinds, want)
+	}
+	out, again := events[2], events[4]
+	if again.Ticket != 2 || again.Sent != out.Sent || again.Answered != out.Answered {
+		t.Errorf("was told so from %d to %d, and came from %d to %d with ticket %d", out.Sent, out.Answered, again.Sent, again.Answered, again.Ticket)
+	}
+}
+
 func TestCheatsShowTheirTicketFromElsewhereWhileInsideAndAfterwards(t *testing.T) {
 	t.Parallel()
 	keys := ring(t)
