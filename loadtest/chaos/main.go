@@ -7,6 +7,7 @@
 //	go run ./loadtest/chaos --seed 7 --only 'store-*'     # some kinds of faults only
 //	go run ./loadtest/chaos --race                        # gates with the race detector
 //	go run ./loadtest/chaos --list                        # the kinds that there are
+//	go run ./loadtest/chaos --found                       # the runs that have broken something, all again
 //	go run ./loadtest/chaos --table                       # each kind by itself: the rows of docs/reliability.md
 //
 // It ends with 0 when every promise was kept, with 1 when one was broken, and says how to
@@ -39,7 +40,7 @@ const usualGates = 3
 func main() {
 	c := trial{room: defaultRoom(), empty: true}
 	var only, sluice string
-	var race, list, table bool
+	var race, list, table, repeat bool
 	flag.Uint64Var(&c.seed, "seed", 0, "`NUMBER` that the faults are drawn from; 0: one of its own")
 	flag.DurationVar(&c.length, "for", time.Minute, "how long people arrive and things break")
 	flag.IntVar(&c.gates, "gates", usualGates, "gates that share the store")
@@ -48,6 +49,7 @@ func main() {
 	flag.StringVar(&sluice, "sluice", "", "`FILE` of the gates' program, built already; none: it is built")
 	flag.BoolVar(&list, "list", false, "name the kinds of faults, and do nothing")
 	flag.BoolVar(&table, "table", false, "each kind by itself, and in the end a table in Markdown")
+	flag.BoolVar(&repeat, "found", false, "the runs that have broken something, all again; a quarter of an hour and more")
 	flag.StringVar(&c.logs, "logs", "", "`FOLDER` for the gates' logs and what every visitor saw")
 	flag.Parse()
 	names := strings.FieldsFunc(only, func(r rune) bool { return r == ',' })
@@ -88,9 +90,12 @@ func main() {
 		default:
 			sluice = stage.Sluice(t)
 		}
-		if table {
+		switch {
+		case table:
 			came = c.rows(t, sluice, os.Stdout)
-		} else {
+		case repeat:
+			came = c.again(t, sluice, os.Stdout)
+		default:
 			came = c.tell(t, sluice, os.Stdout, more...)
 		}
 	})
