@@ -74,6 +74,7 @@ type visits struct {
 	swept    Time          // when gone was last looked through
 	admitted int64         // by this gate, since the latest snapshot
 	soon     chan struct{} // a slot waits for the word that its visitor came
+	asking   atomic.Int32  // uses that wait for the store
 	any      atomic.Bool   // gone is not empty: what the hot path looks at
 }
 
@@ -112,21 +113,47 @@ type Pass struct {
 // quarter of a session has passed since the pass was made. However long the pass is
 // good for, so it is refused that long after its visitor left by another gate.
 //
+// Whose pass is half over, and was never seen here since, may come to another gate each
+// time, or not again before it and the cookie are over: for them the store is asked at once.
+//
 // While the store does not answer, every use is noted: room time may go on at other
 // gates, and whoever was busy here all the while is not to be taken for idle.
 func (l *Line) Use(p Pass) (renewed Time, gone bool) { return l.UseAt(l.now(), p) }
 
 // UseAt is Use where the gate's clock was looked at a moment ago.
 func (l *Line) UseAt(used time.Time, p Pass) (renewed Time, gone bool) {
+	renewed, gone, ask := l.use(used, p)
+	if ask.ID == 0 {
+		return renewed, gone
+	}
+	defer l.visits.asking.Add(-1)
+	if l.visits.asking.Add(1) > mostAsking {
+		return renewed, gone // the next report tells of it
+	}
+	out, err := l.sendRenew([]Visit{ask}, nil)
+	switch {
+	case err == nil && out[0].Gone:
+		return 0, true
+	case err != nil || out[0].Until <= p.Until:
+		return 0, false
+	}
+	return out[0].Until, false
+}
+
+// mostAsking is how many uses of passes wait for the store at a time.
+const mostAsking = 16
+
+// use notes a use, and returns the visit that the store is to be asked of at once, if any.
+func (l *Line) use(used time.Time, p Pass) (renewed Time, gone bool, ask Visit) {
 	now := l.clock.timeAt(used)
 	session := l.Settings().Session
 	if l.visits.any.Load() && l.visits.isGone(p.ID) {
-		return 0, true
+		return 0, true, ask
 	}
 	quarter := session / 4
 	down := l.isDown()
 	if !p.Provisional && now.Sub(p.Issued) < quarter && p.Until.Sub(now) >= session-quarter && !down {
-		return 0, false
+		return 0, false, ask
 	}
 	v := &l.visits
 	v.mu.Lock()
@@ -136,7 +163,8 @@ func (l *Line) UseAt(used time.Time, p Pass) (renewed Time, gone bool) {
 		e = &visited{}
 		v.known[p.ID] = e
 	}
-	due := e.asked == 0 || now.Sub(e.asked) >= quarter || down
+	first := e.asked == 0
+	due := first || now.Sub(e.asked) >= quarter || down
 	if due {
 		e.asked, e.wanted = now, true
 	}
@@ -152,9 +180,12 @@ func (l *Line) UseAt(used time.Time, p Pass) (renewed Time, gone bool) {
 		}
 	}
 	if e.confirmed > p.Until {
-		return e.confirmed, false
+		return e.confirmed, false, ask
 	}
-	return 0, false
+	if first && !p.Provisional && !down && p.Until.Sub(now) < session/2 {
+		ask = e.Visit
+	}
+	return 0, false, ask
 }
 
 // Stays tells whether a visitor whose pass looks expired is inside all the same: it was

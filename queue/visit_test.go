@@ -154,6 +154,38 @@ func TestAVisitorWhoKeepsBusyKeepsThePass(t *testing.T) {
 	})
 }
 
+func TestWhoComesToAnotherGateEachTimeKeepsThePass(t *testing.T) {
+	at(t, 12, shortSession(), func(t *testing.T, s *site) {
+		p := s.inside(s.gates[0])
+		s.store.forget()
+		for i, g := range s.gates[1:] {
+			time.Sleep(55 * time.Second) // a long page, but less than half of a session
+			if p.Until <= g.Time() {
+				t.Fatalf("at visit %d the pass is over", i+1)
+			}
+			if _, gone := p.use(g); gone {
+				t.Fatalf("at visit %d the pass is refused", i+1)
+			}
+		}
+		if n := s.store.renewed(); n > 2*len(s.gates) {
+			t.Errorf("the store was told %d times of %d visits", n, len(s.gates))
+		}
+	})
+}
+
+func TestAPassThatIsHalfOverIsRefusedWhereItsOwnerLeft(t *testing.T) {
+	at(t, 2, shortSession(), func(t *testing.T, s *site) {
+		p := s.inside(s.gates[0])
+		if err := s.gates[0].Leave(p.id, p.Place, p.Until); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(70 * time.Second)
+		if renewed, gone := p.use(s.gates[1]); renewed || !gone {
+			t.Errorf("renewed: %t, refused: %t", renewed, gone)
+		}
+	})
+}
+
 func TestAPassOfWhoLeftIsRefused(t *testing.T) {
 	at(t, 2, shortSession(), func(t *testing.T, s *site) {
 		here, there := s.gates[0], s.gates[1]

@@ -29,6 +29,8 @@ type allowance struct {
 	newcomers bool
 	// atGate: only of whom the gate that the fault broke answered meanwhile.
 	atGate bool
+	// onSpot, where it is not 0: only of who was let in on the spot at most so long before.
+	onSpot time.Duration
 	// following: only if a fault of these kinds came before it, and after what the
 	// finding began with.
 	following string
@@ -152,6 +154,11 @@ var allowances = []allowance{
 		why: "where nothing is remembered the first newcomer is let in; with the first older ticket the line is held",
 	},
 	{
+		kinds: "store-flush store-flush-slowly store-empty store-evicts store-kill store-older store-moved gate-power",
+		what:  judge.PutOut, onSpot: shownWithin, until: shownWithin,
+		why: "room time goes on at once where nothing was left; a pass given on the spot just before is good for little more until the second request replaces it, and its holder keeps the place",
+	},
+	{
 		kinds: "gate-power", what: judge.TooFull, until: defaultRoom().session,
 		why: "nothing is left that knows of those who were inside and never came again; the judges keep their slots for a session",
 	},
@@ -216,7 +223,8 @@ func (e *evidence) explain(from, to time.Time, number int64, visitor int, fits f
 	for _, f := range e.faults {
 		for i := range allowances {
 			a := &allowances[i]
-			if !fits(a) || !a.covers(f, e.faults, from, to) || a.newcomers && number > e.newcomers(f) || a.atOnce > 0 && number > a.atOnce || a.atGate && !e.met(f, visitor) {
+			if !fits(a) || !a.covers(f, e.faults, from, to) || a.newcomers && number > e.newcomers(f) || a.atOnce > 0 && number > a.atOnce || a.atGate && !e.met(f, visitor) ||
+				a.onSpot > 0 && !e.onSpot(visitor, to.Add(-a.onSpot)) {
 				continue
 			}
 			return f

@@ -207,6 +207,16 @@ func TestVerdict(t *testing.T) {
 			}
 			e.stalls = []stall{{after(e, 11*time.Second), after(e, 12*time.Second)}}
 		}, "P3 P4"},
+		{"who was let in on the spot just before a flush is asked to wait", "store-flush", func(e *evidence) {
+			e.spot = map[int]time.Time{7: after(e, 9*time.Second)}
+			e.verdict.Cases = []judge.Case{{What: judge.PutOut, Visitor: 7, From: after(e, 10*time.Second).UnixNano(), To: after(e, 11*time.Second).UnixNano(), Number: 1}}
+		}, ""},
+		{"who was let in on the spot long before a flush is asked to wait, and so is who had waited", "store-flush", func(e *evidence) {
+			e.spot = map[int]time.Time{7: after(e, 7*time.Second)}
+			for _, who := range []int{7, 8} {
+				e.verdict.Cases = append(e.verdict.Cases, judge.Case{What: judge.PutOut, Visitor: who, From: after(e, 10*time.Second).UnixNano(), To: after(e, 11*time.Second).UnixNano(), Number: 1})
+			}
+		}, "P6"},
 		{"somebody is overtaken who asked the gate that was cut off", "link-gone", func(e *evidence) {
 			e.faults[0].gate = 2
 			e.answers = map[int][]answer{7: {{2, after(e, 12*time.Second), after(e, 12100*time.Millisecond)}}}

@@ -21,12 +21,15 @@ var deeds = map[judge.Kind]string{
 // them. It counts them as a judge does: by who appears first.
 func (e *evidence) readEvents() error {
 	numbers := make(map[uint64]int)
-	e.answers = make(map[int][]answer)
+	e.answers, e.spot = make(map[int][]answer), make(map[int]time.Time)
 	err := judge.Read(bytes.NewReader(e.events), func(x *judge.Event) {
 		n, ok := numbers[x.Visitor]
 		if !ok {
 			n = len(numbers) + 1
 			numbers[x.Visitor] = n
+			if x.Kind == judge.Admitted {
+				e.spot[n] = time.Unix(0, x.Sent)
+			}
 		}
 		if x.Kind == judge.Joined {
 			e.came = append(e.came, time.Unix(0, x.Answered))
@@ -45,6 +48,12 @@ func (e *evidence) met(f *fault, visitor int) bool {
 	return slices.ContainsFunc(e.answers[visitor], func(a answer) bool {
 		return (a.gate == f.gate || e.led[a.gate]&(1<<f.gate) != 0) && a.answered.After(f.began) && a.sent.Before(f.ended.Add(reconnect))
 	})
+}
+
+// onSpot tells whether somebody was let in on the spot, since an instant.
+func (e *evidence) onSpot(visitor int, since time.Time) bool {
+	at, ok := e.spot[visitor]
+	return ok && !at.Before(since)
 }
 
 // writeHistories writes what some visitors saw, or with nil all of them.

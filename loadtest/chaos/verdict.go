@@ -20,10 +20,11 @@ type evidence struct {
 	admitted []time.Time // likewise
 	verdict  *judge.Verdict
 	shop     origin.Stats
-	events   []byte           // what visitors saw, a judge.Log
-	came     []time.Time      // when they were given their places, in order
-	answers  map[int][]answer // that visitors had, as the judge counts them
-	led      map[int]uint64   // by the number of a gate: bit n is set where its front led to gate n
+	events   []byte            // what visitors saw, a judge.Log
+	came     []time.Time       // when they were given their places, in order
+	answers  map[int][]answer  // that visitors had, as the judge counts them
+	spot     map[int]time.Time // when they were let in who did not wait, as the judge counts them
+	led      map[int]uint64    // by the number of a gate: bit n is set where its front led to gate n
 
 	overshoot []rise   // by the gates' own count
 	restored  float64  // likewise
