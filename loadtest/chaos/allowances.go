@@ -106,6 +106,10 @@ var allowances = []allowance{
 		why: "the connections are the visitors' own",
 	},
 	{
+		kinds: "front-answers front-half-open", errors: brokenOff, until: time.Second,
+		why: "a gate ends connections that nothing comes over, at the latest when it is stopped",
+	},
+	{
 		kinds: oneAway, what: judge.Overtook, atGate: true, until: reconnect + heldPoll,
 		why: "a gate that cannot ask the store lets nobody in, while others go on; those who come to another gate are let in",
 	},

@@ -21,6 +21,7 @@ var found = []struct {
 	{403, time.Minute, "a change of the room that hung at a gate came to pass after the next one (queue: overrides)"},
 	{409, time.Minute, "of two times with looser limits only the first counted (loadtest/judge)"},
 	{410, time.Minute, "who was let in to a shop that had trouble was not taken for inside (loadtest/visitor)"},
+	{415, time.Minute, "who came to another gate each time was put out of a session in use (queue)"},
 }
 
 // again plays them all once more.

@@ -89,7 +89,12 @@ func (c *trial) try(t proc.T, sluice string, tell io.Writer) *evidence {
 	samples, events := &samples{}, &bytes.Buffer{}
 	o := run.Options{
 		Seed: c.seed, Start: time.Now(), Points: samples, Events: events,
-		Judge: judge.Options{Rate: float64(c.room.rate), Burst: float64(c.room.burst), Session: c.room.session, Unshown: shownWithin, Early: queue.MaxStep, MaxActive: int64(c.room.maxActive)},
+		Judge: judge.Options{
+			Rate: float64(c.room.rate), Burst: float64(c.room.burst), MaxActive: int64(c.room.maxActive),
+			Session: c.room.session,
+			Idle:    c.room.session / 2, // what those have for sure who come to another gate each time
+			Unshown: shownWithin, Early: queue.MaxStep,
+		},
 	}
 	for _, g := range w.gates {
 		o.Targets = append(o.Targets, "http://"+g.front.Addr())

@@ -21,6 +21,9 @@ type Options struct {
 	// Session is the room's; who vanished from inside holds a slot for as long. 0:
 	// not known, and they count as inside until their last answer only.
 	Session time.Duration
+	// Idle is after how long at least somebody inside who asks nothing may be put out. 0: a
+	// session.
+	Idle time.Duration
 	// Unshown is how long a pass is good for that was given on the spot and not shown
 	// since. 0: not known, and as long as a session.
 	Unshown time.Duration
@@ -641,7 +644,7 @@ func (j *Judge) lost(v *Verdict) {
 		if p.forgotten > 0 {
 			lose(who, Forgot, j.lastHeard(p), p.forgotten, "asked in time and was told that they have no place")
 		}
-		good := j.o.Session
+		good := cmp.Or(j.o.Idle, j.o.Session)
 		if j.o.Unshown > 0 && !p.joined && p.vanished && !p.used {
 			good = j.o.Unshown
 		}

@@ -625,6 +625,17 @@ func TestWhoCameWhileTheRoomWasOpenCountsAfterwards(t *testing.T) {
 	}
 }
 
+func TestWhoIsIdleForLongEnoughMayBePutOut(t *testing.T) {
+	for _, row := range []struct{ idle, lost int64 }{{4000, 1}, {6000, 0}} {
+		h := newHistory()
+		ann := h.walksIn(0, 0)
+		ann.write(10+row.idle, Event{Kind: Expelled, After: ms(row.idle) - ms(0)})
+		if v := h.judge(t, Options{Session: time.Minute, Idle: 5 * time.Second}); v.PlacesLost != row.lost {
+			t.Errorf("after %d ms: %d lost, want %d", row.idle, v.PlacesLost, row.lost)
+		}
+	}
+}
+
 func TestWhereLooserTimesOverlapTheLoosestLimitCounts(t *testing.T) {
 	h := newHistory()
 	for range 30 {
