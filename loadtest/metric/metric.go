@@ -267,7 +267,12 @@ func (s *Series) AddAt(now time.Time, v float64) {
 }
 
 // Time adds a duration in milliseconds.
-func (s *Series) Time(d time.Duration) { s.Add(float64(d) / float64(time.Millisecond)) }
+func (s *Series) Time(d time.Duration) { s.TimeAt(time.Now(), d) }
+
+// TimeAt is Time for a caller who knows what time it is.
+func (s *Series) TimeAt(now time.Time, d time.Duration) {
+	s.AddAt(now, float64(d)/float64(time.Millisecond))
+}
 
 // drain moves what a locked shard holds into the sums.
 func (s *Series) drain(sh *shard) {

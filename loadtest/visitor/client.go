@@ -11,7 +11,6 @@ import (
 	"net"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -29,9 +28,48 @@ type client struct {
 	crowd  *Crowd
 	source net.IP // nil: any
 
-	conn   net.Conn // nil: none open
-	target int      // where it leads
-	used   bool     // a request went over it before
+	conn   conn // nil: none open; changed by set
+	target int  // where it leads
+	used   bool // a request went over it before
+
+	unwatch func() bool // nil: the end of time is not looked out for yet
+	mu      sync.Mutex  // guards what follows, and conn for whoever does not own it
+	over    bool        // time is
+}
+
+// conn is what visitors need of a connection.
+type conn interface {
+	io.ReadWriteCloser
+	SetDeadline(time.Time) error
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+}
+
+// past is a deadline that is over.
+var past = time.Unix(1, 0)
+
+// watch has the end of ctx break off what is under way. A client has one context all
+// its life.
+func (c *client) watch(ctx context.Context) {
+	if c.unwatch != nil {
+		return
+	}
+	c.unwatch = context.AfterFunc(ctx, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.over = true
+		if c.conn != nil {
+			_ = c.conn.SetDeadline(past)
+		}
+	})
+}
+
+// end is the end of a client.
+func (c *client) end() {
+	c.close()
+	if c.unwatch != nil {
+		c.unwatch()
+	}
 }
 
 // close ends the connection, if any.
@@ -40,8 +78,24 @@ func (c *client) close() {
 		return
 	}
 	c.conn.Close()
-	c.conn = nil
+	c.set(nil)
 	c.crowd.releaseConn()
+}
+
+func (c *client) set(conn conn) {
+	c.mu.Lock()
+	c.conn = conn
+	c.mu.Unlock()
+}
+
+// setDeadline gives what is under way so much time, none when time is over.
+func (c *client) setDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		t = past
+	}
+	return c.conn.SetDeadline(t)
 }
 
 // timings are how long the parts of a request took, as k6 splits them: a request is
@@ -115,6 +169,7 @@ var (
 // closed by the other side meanwhile; then the request goes out once more over a
 // new one, unless a byte of an answer came or it must not be sent twice.
 func (c *client) do(ctx context.Context, to int, timeout time.Duration, x *exchange) error {
+	c.watch(ctx)
 	a := &x.ans
 	a.began = time.Now()
 	if c.conn != nil && c.target != to {
@@ -129,7 +184,7 @@ func (c *client) do(ctx context.Context, to int, timeout time.Duration, x *excha
 		}
 		again := c.used
 		c.used = true
-		err := c.exchange(ctx, timeout, x)
+		err := c.exchange(timeout, x)
 		if err == nil {
 			if a.close {
 				c.close()
@@ -157,16 +212,7 @@ func (c *client) open(ctx context.Context, to int, a *answer) error {
 	}
 	connect := time.Now()
 	t := &c.crowd.targets[to]
-	d := net.Dialer{Timeout: c.crowd.journey.Timeouts.Connect, KeepAlive: -1}
-	dialCtx := ctx
-	if c.source != nil {
-		// A machine answers itself at once, so nothing need be able to break it off;
-		// what could would cost each connection a goroutine.
-		d.LocalAddr = &net.TCPAddr{IP: c.source}
-		d.Timeout, dialCtx = 0, context.Background()
-		d.Control = fewSYNs
-	}
-	conn, err := d.DialContext(dialCtx, "tcp", t.addr.String())
+	conn, err := c.connect(ctx, t)
 	if err == nil {
 		a.connecting = time.Since(connect)
 		if t.tls != nil {
@@ -178,15 +224,26 @@ func (c *client) open(ctx context.Context, to int, a *answer) error {
 		return fmt.Errorf("connect to %s: %w", t.name, err)
 	}
 	a.blocked = time.Since(start)
-	c.conn, c.target, c.used = conn, to, false
+	c.set(conn)
+	c.target, c.used = to, false
 	return nil
 }
 
-func (c *client) handshake(ctx context.Context, raw net.Conn, t *target, a *answer) (net.Conn, error) {
+// connect connects. A machine answers itself at once, so nothing need be able to break
+// that off; what could would cost each connection a goroutine.
+func (c *client) connect(ctx context.Context, t *target) (conn, error) {
+	if c.source != nil {
+		return connectHere(c.source, t.addr)
+	}
+	d := net.Dialer{Timeout: c.crowd.journey.Timeouts.Connect, KeepAlive: -1}
+	return d.DialContext(ctx, "tcp", t.addr.String())
+}
+
+func (c *client) handshake(ctx context.Context, raw conn, t *target, a *answer) (conn, error) {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, c.crowd.journey.Timeouts.Connect)
 	defer cancel()
-	conn := tls.Client(raw, t.tls)
+	conn := tls.Client(addressless{raw}, t.tls)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		raw.Close()
 		return nil, err
@@ -195,28 +252,14 @@ func (c *client) handshake(ctx context.Context, raw net.Conn, t *target, a *answ
 	return conn, nil
 }
 
-// fewSYNs bounds how long a connection is tried for without an answer, to about
-// seven seconds instead of two minutes.
-func fewSYNs(_, _ string, raw syscall.RawConn) error {
-	var err error
-	if e := raw.Control(func(fd uintptr) {
-		err = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_SYNCNT, 2)
-	}); e != nil {
-		return e
-	}
-	return err
-}
-
 // exchange writes the request and reads the answer.
-func (c *client) exchange(ctx context.Context, timeout time.Duration, x *exchange) error {
+func (c *client) exchange(timeout time.Duration, x *exchange) error {
 	a := &x.ans
 	conn := c.conn
 	a.sent = time.Now()
-	if err := conn.SetDeadline(a.sent.Add(timeout)); err != nil {
+	if err := c.setDeadline(a.sent.Add(timeout)); err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
 	n, err := conn.Write(x.out)
 	a.out += n
 	if err != nil {

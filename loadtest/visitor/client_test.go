@@ -107,7 +107,7 @@ func twice(t *testing.T, method string, answer func(q *question) string) (f *fak
 		t.Fatal(err)
 	}
 	v := c.newVisitor(rand.New(rand.NewPCG(1, 1)))
-	defer v.client.close()
+	defer v.client.end()
 	_, first = v.ask(t.Context(), stepPage, method, "/drop/", navigation, "", "text/plain")
 	_, second = v.ask(t.Context(), stepPage, method, "/drop/", navigation, "", "text/plain")
 	if n := len(c.open.free); n > 1 {
@@ -306,7 +306,7 @@ func benchmark(b *testing.B, fresh bool) {
 	}
 	v := c.newVisitor(rand.New(rand.NewPCG(1, 1)))
 	v.jar.ours = strings.Repeat("t", 92)
-	defer v.client.close()
+	defer v.client.end()
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := v.poll(b.Context()); err != nil {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/url"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -134,14 +135,24 @@ func newTarget(text string, insecure bool) (target, error) {
 // Visit is one visitor's journey, an executor.Iteration: they were due at intended,
 // and it ends when they are gone, or soon after ctx does.
 func (c *Crowd) Visit(ctx context.Context, vu *executor.VU, intended time.Time) {
+	growStack()
 	r := vu.Rand
 	if r.Float64() < c.journey.Bots.Share {
 		c.bot(ctx, r, intended)
 		return
 	}
 	v := c.newVisitor(r)
-	defer v.client.close()
+	defer v.client.end()
 	v.visit(ctx, intended)
+}
+
+// growStack gives its goroutine at once, while little has to be moved, the stack that a
+// visitor needs. It would double it call by call otherwise, each time with all frames.
+//
+//go:noinline
+func growStack() {
+	var frame [6 << 10]byte
+	runtime.KeepAlive(&frame)
 }
 
 // Errors tells what went wrong with requests, and how often.

@@ -133,26 +133,27 @@ func (g *gauges) ends(o outcome) *ends {
 // request counts a request that was tried, and why it failed if it did. One that got
 // no answer has no duration unless it was sent.
 func (g *gauges) request(s step, a *answer, state, failed string) {
+	now := time.Now()
 	p := &g.parts[s]
-	p.blocked.Time(a.blocked)
-	p.connecting.Time(a.connecting)
-	p.handshaking.Time(a.handshaking)
+	p.blocked.TimeAt(now, a.blocked)
+	p.connecting.TimeAt(now, a.connecting)
+	p.handshaking.TimeAt(now, a.handshaking)
 	e := g.ends(outcome{s, int16(a.status), state, failed})
-	e.requests.Add(1)
-	e.out.Add(float64(a.out))
-	e.in.Add(float64(a.in))
+	e.requests.AddAt(now, 1)
+	e.out.AddAt(now, float64(a.out))
+	e.in.AddAt(now, float64(a.in))
 	bad := 0.
 	if failed != "" {
 		bad = 1
 	}
-	e.failed.Add(bad)
+	e.failed.AddAt(now, bad)
 	if a.sent.IsZero() {
 		return
 	}
-	p.sending.Time(a.sending)
-	p.receiving.Time(a.receiving)
-	e.waiting.Time(a.waiting)
-	e.duration.Time(a.duration())
+	p.sending.TimeAt(now, a.sending)
+	p.receiving.TimeAt(now, a.receiving)
+	e.waiting.TimeAt(now, a.waiting)
+	e.duration.TimeAt(now, a.duration())
 }
 
 // check is k6's: something that should hold, counted.

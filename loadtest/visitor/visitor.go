@@ -334,7 +334,10 @@ func (v *visitor) visit(ctx context.Context, due time.Time) {
 		reloads: v.chance(j.Reload.Share), tabs: v.chance(j.Tabs), impatient: v.chance(j.Impatient.Share),
 		cheats: v.chance(j.Cheats.Share), posts: v.chance(j.Post.Share),
 	}
-	tabCtx, closeTabs := context.WithCancel(ctx)
+	tabCtx, closeTabs := ctx, func() {}
+	if plan.tabs {
+		tabCtx, closeTabs = context.WithCancel(ctx)
+	}
 	var tabs sync.WaitGroup
 	in := v.enter(ctx, &plan, func() {
 		tab := &visitor{
@@ -343,7 +346,7 @@ func (v *visitor) visit(ctx context.Context, due time.Time) {
 		}
 		tab.client = client{crowd: v.crowd, source: v.client.source, target: v.client.target}
 		tabs.Go(func() {
-			defer tab.client.close()
+			defer tab.client.end()
 			tab.enter(tabCtx, &planOfTab, nil)
 		})
 	})
@@ -732,7 +735,7 @@ func (v *visitor) cheat(ctx context.Context) {
 		thief := &visitor{crowd: v.crowd, rand: v.rand, id: v.id, jar: &jar{ours: v.paper}}
 		thief.client = client{crowd: v.crowd, source: v.crowd.newSource(v.rand), target: v.client.target}
 		r, err := thief.navigate(ctx, stepReplay)
-		thief.client.close()
+		thief.client.end()
 		if err != nil {
 			continue
 		}
@@ -773,7 +776,7 @@ func (v *visitor) stranger(r *reply, t tokenOf) {
 func (c *Crowd) bot(ctx context.Context, r *rand.Rand, due time.Time) {
 	b := visitor{crowd: c, rand: r, jar: &jar{}}
 	b.client = client{crowd: c, source: c.newSource(r), target: r.IntN(len(c.targets))}
-	defer b.client.close()
+	defer b.client.end()
 	for n := range c.journey.Bots.Requests {
 		if n > 0 && !b.sleep(ctx, c.journey.Bots.Every.Draw(r)) {
 			return
