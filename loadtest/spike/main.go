@@ -21,6 +21,8 @@ import (
 	"strconv"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sluicegate/sluice/loadtest/stage"
 	"github.com/sluicegate/sluice/queue/queuetest/proc"
 )
@@ -41,11 +43,14 @@ func main() {
 	flag.StringVar(&s.script, "script", "loadtest/scripts/spike-80k.yaml", "`FILE` of the rehearsal")
 	flag.StringVar(&s.rate, "rate", "4000/s", "rate of the room")
 	flag.IntVar(&s.burst, "burst", 400, "burst of the room")
-	flag.IntVar(&s.gates, "gates", 8, "gates that share the Redis")
+	flag.IntVar(&s.gates, "gates", 6, "gates that share the Redis")
 	flag.IntVar(&s.workers, "workers", 4, "processes that share the visitors")
 	flag.StringVar(&s.report, "report", "", "write the report to `FILE`")
 	flag.Parse()
 	s.more = flag.Args()
+	if err := takeLongTurns(); err != nil {
+		fmt.Fprintf(os.Stderr, "spike: all processes interrupt each other, which needs more time: %v\n", err)
+	}
 	code := 0
 	if failed := proc.Main("spike", os.Stderr, func(t proc.T) { code = s.rehearse(t, os.Stdout) }); failed != 0 {
 		code = failed
@@ -59,11 +64,47 @@ func main() {
 func (s *sale) redis(t proc.T) (addr string) {
 	port := proc.FreePort(t)
 	p := proc.RedisAt(t, port)
-	if err := syscall.Setpriority(syscall.PRIO_PROCESS, p.Pid(), -15); err != nil {
+	if err := unix.SchedSetAttr(p.Pid(), &unix.SchedAttr{Policy: unix.SCHED_NORMAL, Nice: -15}, 0); err != nil {
 		t.Logf("redis-server takes turns with everybody else, which needs more time: %v", err)
 	}
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
+
+// takeLongTurns starts this program anew under the kernel's policy for batches of work,
+// which what it starts inherits: a process that a packet wakes waits for its turn.
+// Otherwise a dozen of them interrupt each other at every packet on few processors,
+// which machines of their own would not.
+func takeLongTurns() error {
+	runtime.LockOSThread()
+	a, err := unix.SchedGetAttr(0, 0)
+	if err != nil || a.Policy == unix.SCHED_BATCH {
+		return err
+	}
+	a.Policy = unix.SCHED_BATCH
+	if err := unix.SchedSetAttr(0, a, 0); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(self, os.Args, os.Environ())
+}
+
+// environment is what gates and workers are given beside this program's own. Where
+// they are more than the processors, each uses one: with the threads of several, most
+// of which find nothing to do, they wake and hinder each other.
+func (s *sale) environment() []string {
+	if os.Getenv("GOMAXPROCS") != "" || s.gates+s.workers <= runtime.NumCPU() {
+		return nil
+	}
+	return []string{"GOMAXPROCS=1"}
+}
+
+// visitors is how many connections a gate takes: as many as files allow that may have
+// 20,000 of them, and next to none of these only for those who were let in, who keep
+// theirs from waiting.
+const visitors = "visitors: {max_conns: 16000, reserve: 5%}"
 
 // rehearse runs the sale and returns the exit code of loadtest run.
 func (s *sale) rehearse(t proc.T, out io.Writer) int {
@@ -71,10 +112,17 @@ func (s *sale) rehearse(t proc.T, out io.Writer) int {
 	sluice := stage.Sluice(t)
 	shop := stage.FreeAddress(t)
 	store := s.redis(t)
-	gates := stage.Gates(t, sluice, s.gates, stage.Config{
-		Store: store, Origin: shop,
-		Room: fmt.Sprintf("rate: %s\nburst: %d", s.rate, s.burst),
-	})
+	var gates []*stage.Gate
+	for range s.gates {
+		g := stage.New(t, sluice)
+		g.Configure(t, stage.Config{
+			Store: store, Origin: shop, Top: visitors,
+			Room: fmt.Sprintf("rate: %s\nburst: %d", s.rate, s.burst),
+		})
+		g.Environment = s.environment()
+		g.Start(t)
+		gates = append(gates, g)
+	}
 	fmt.Fprintf(out, "%d gates with one redis-server and one shop on %d cores; the room calls %s, burst %d\n\n", s.gates, runtime.NumCPU(), s.rate, s.burst)
 	args := []string{
 		"loadtest", "run", s.script, "--workers", strconv.Itoa(s.workers), "--serve-origin", shop,
@@ -87,6 +135,7 @@ func (s *sale) rehearse(t proc.T, out io.Writer) int {
 		args = append(args, "--report", s.report)
 	}
 	run := exec.CommandContext(t.Context(), sluice, append(args, s.more...)...)
+	run.Env = append(os.Environ(), s.environment()...)
 	run.Cancel = func() error { return run.Process.Signal(os.Interrupt) }
 	run.Stdout, run.Stderr = out, out
 	err := run.Run()
