@@ -113,7 +113,7 @@ type Pass struct {
 // quarter of a session has passed since the pass was made. However long the pass is
 // good for, so it is refused that long after its visitor left by another gate.
 //
-// Whose pass is half over, and was never seen here since, may come to another gate each
+// Whose pass is half over, and not confirmed for longer here, may come to another gate each
 // time, or not again before it and the cookie are over: for them the store is asked at once.
 //
 // While the store does not answer, every use is noted: room time may go on at other
@@ -163,8 +163,7 @@ func (l *Line) use(used time.Time, p Pass) (renewed Time, gone bool, ask Visit) 
 		e = &visited{}
 		v.known[p.ID] = e
 	}
-	first := e.asked == 0
-	due := first || now.Sub(e.asked) >= quarter || down
+	due := e.asked == 0 || now.Sub(e.asked) >= quarter || down
 	if due {
 		e.asked, e.wanted = now, true
 	}
@@ -182,7 +181,7 @@ func (l *Line) use(used time.Time, p Pass) (renewed Time, gone bool, ask Visit) 
 	if e.confirmed > p.Until {
 		return e.confirmed, false, ask
 	}
-	if first && !p.Provisional && !down && p.Until.Sub(now) < session/2 {
+	if due && !p.Provisional && !down && p.Until.Sub(now) < session/2 {
 		ask = e.Visit
 	}
 	return 0, false, ask

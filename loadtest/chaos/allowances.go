@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,9 @@ type allowance struct {
 	ofBegin bool // until counts from the fault's beginning, not from its end
 	// before, where it is not 0: what was found began at most so long before the fault.
 	before time.Duration
+
+	// drawn, where it is not 0, is for this allowance what drawnOut is for others.
+	drawn time.Duration
 
 	// atOnce: only so many each time; 0: any number.
 	atOnce int64
@@ -60,9 +64,11 @@ const (
 	// shownWithin is how long a pass is good for that was given on the spot: half of
 	// claim_within, see defaultRoom.
 	shownWithin = 2500 * time.Millisecond
-	// drawnOut is until when at most somebody waits whom others have overtaken because of a
-	// fault: a hold, and their turn.
+	// drawnOut is for how long at most somebody goes on to wait whom others have overtaken
+	// because of a fault, while people are let in: a hold, and their turn.
 	drawnOut = 10 * time.Second
+	// wholeLine is how long it takes until everybody's turn has come.
+	wholeLine = 30 * time.Second
 	// toldAgain is until when everybody has polled once more and positions tell of it.
 	toldAgain = 4 * time.Second
 )
@@ -106,8 +112,8 @@ var allowances = []allowance{
 		why: "the connections are the visitors' own",
 	},
 	{
-		kinds: "front-answers front-half-open", errors: brokenOff, until: time.Second,
-		why: "a gate ends connections that nothing comes over, at the latest when it is stopped",
+		kinds: "front-answers front-half-open front-slow", errors: brokenOff, until: visitorTimeout + time.Second,
+		why: "a gate that is stopped waits for some seconds only for what is under way",
 	},
 	{
 		kinds: oneAway, what: judge.Overtook, atGate: true, until: reconnect + heldPoll,
@@ -142,8 +148,8 @@ var allowances = []allowance{
 		why: "to leave is to tell the store: while it is away the gate says so, and the slot is free when the session is over",
 	},
 	{
-		kinds: "shop-gone shop-resets", errors: []string{"status 502", "status 503"}, steps: atShop, until: 2 * time.Second,
-		why: "the shop does not answer; the page keeps the pass",
+		kinds: "shop-gone shop-resets", errors: []string{"status 502", "status 503"}, steps: atShop, until: visitorTimeout,
+		why: "the shop does not answer; the page keeps the pass, and may be under way for long to those who are far",
 	},
 	{
 		kinds: "shop-silent", errors: []string{"status 504", "status 503", "timeout"}, steps: atShop, until: visitorTimeout + time.Second,
@@ -172,8 +178,8 @@ var allowances = []allowance{
 		why: "who was called and had not come yet stands in line again; others who were called with them had come",
 	},
 	{
-		kinds: "limit-open", what: judge.Overtook, until: 2 * time.Second,
-		why: "in an open room people are let in as they ask; gates hear of a change within a second of each other",
+		kinds: "limit-open", what: judge.Overtook, until: 2 * time.Second, drawn: wholeLine,
+		why: "in an open room people are let in as they ask, and who does not ask just then waits for the turn; gates hear of a change within a second of each other",
 	},
 	{
 		kinds: "shop-500", errors: []string{"status 500"}, steps: atShop, until: time.Second,
@@ -195,7 +201,7 @@ var lasting = []judge.What{judge.TooFull, judge.TwiceIn, judge.Overtook}
 
 // covers tells whether something that showed between two instants may be because of
 // a fault.
-func (a *allowance) covers(f *fault, faults []*fault, from, to time.Time) bool {
+func (e *evidence) covers(a *allowance, f *fault, from, to time.Time) bool {
 	if !isFor(a.kinds, f.name) || f.began.IsZero() || to.Before(f.began) {
 		return false
 	}
@@ -210,13 +216,16 @@ func (a *allowance) covers(f *fault, faults []*fault, from, to time.Time) bool {
 	if slices.Contains(lasting, a.what) {
 		seen = from
 	}
-	if !end.IsZero() && (seen.After(end.Add(a.until)) || a.what == judge.Overtook && to.After(end.Add(a.until+drawnOut))) {
+	if !end.IsZero() && seen.After(end.Add(a.until)) {
+		return false
+	}
+	if !end.IsZero() && a.what == judge.Overtook && e.moving(end.Add(a.until), to) > cmp.Or(a.drawn, drawnOut) {
 		return false
 	}
 	if a.following == "" {
 		return true
 	}
-	return slices.ContainsFunc(faults, func(g *fault) bool {
+	return slices.ContainsFunc(e.faults, func(g *fault) bool {
 		return isFor(a.following, g.name) && g.began.After(from) && g.began.Before(f.ended)
 	})
 }
@@ -227,7 +236,7 @@ func (e *evidence) explain(from, to time.Time, number int64, visitor int, fits f
 	for _, f := range e.faults {
 		for i := range allowances {
 			a := &allowances[i]
-			if !fits(a) || !a.covers(f, e.faults, from, to) || a.newcomers && number > e.newcomers(f) || a.atOnce > 0 && number > a.atOnce || a.atGate && !e.met(f, visitor) ||
+			if !fits(a) || !e.covers(a, f, from, to) || a.newcomers && number > e.newcomers(f) || a.atOnce > 0 && number > a.atOnce || a.atGate && !e.met(f, visitor) ||
 				a.onSpot > 0 && !e.onSpot(visitor, to.Add(-a.onSpot)) {
 				continue
 			}

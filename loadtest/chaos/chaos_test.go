@@ -255,6 +255,16 @@ func TestVerdict(t *testing.T) {
 		{"who was called at the moment of a flush is let in after others", "store-flush", func(e *evidence) {
 			e.verdict.Cases = []judge.Case{{What: judge.Overtook, From: after(e, 9*time.Second).UnixNano(), To: after(e, 18*time.Second).UnixNano(), Number: 1}}
 		}, ""},
+		{"somebody overtaken while the store was away still waits when others were let in for long", "store-kill", func(e *evidence) {
+			for at := 14 * time.Second; at < time.Minute; at += 100 * time.Millisecond {
+				e.admitted = append(e.admitted, after(e, at))
+			}
+			e.verdict.Cases = []judge.Case{{What: judge.Overtook, From: after(e, 12*time.Second).UnixNano(), To: after(e, 30*time.Second).UnixNano(), Number: 1}}
+		}, "P1"},
+		{"the same, and nobody was let in meanwhile", "store-kill", func(e *evidence) {
+			e.admitted = []time.Time{after(e, 14*time.Second), after(e, 29*time.Second)}
+			e.verdict.Cases = []judge.Case{{What: judge.Overtook, From: after(e, 12*time.Second).UnixNano(), To: after(e, 30*time.Second).UnixNano(), Number: 1}}
+		}, ""},
 		{"who was called long before is let in after others", "store-flush", func(e *evidence) {
 			e.verdict.Cases = []judge.Case{{What: judge.Overtook, From: after(e, 7*time.Second).UnixNano(), To: after(e, 18*time.Second).UnixNano(), Number: 1}}
 		}, "P1"},

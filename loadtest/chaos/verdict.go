@@ -231,6 +231,20 @@ func (e *evidence) admission(f *fault) (a admission) {
 	return a
 }
 
+// moving is how long people were let in for between two instants, without the times in
+// which for more than a second nobody was.
+func (e *evidence) moving(from, to time.Time) (d time.Duration) {
+	last := from
+	for _, t := range append(slices.Clone(e.admitted), to) {
+		if t.Before(from) || t.After(to) {
+			continue
+		}
+		d += min(t.Sub(last), time.Second)
+		last = t
+	}
+	return d
+}
+
 // calledBefore is until when people come in who were called before a fault.
 const calledBefore = time.Second
 

@@ -43,7 +43,7 @@ func main() {
 	flag.StringVar(&s.script, "script", "loadtest/scripts/spike-80k.yaml", "`FILE` of the rehearsal")
 	flag.StringVar(&s.rate, "rate", "4000/s", "rate of the room")
 	flag.IntVar(&s.burst, "burst", 400, "burst of the room")
-	flag.IntVar(&s.gates, "gates", 6, "gates that share the Redis")
+	flag.IntVar(&s.gates, "gates", 8, "gates that share the Redis")
 	flag.IntVar(&s.workers, "workers", 4, "processes that share the visitors")
 	flag.StringVar(&s.report, "report", "", "write the report to `FILE`")
 	flag.Parse()
@@ -91,16 +91,6 @@ func takeLongTurns() error {
 	return syscall.Exec(self, os.Args, os.Environ())
 }
 
-// environment is what gates and workers are given beside this program's own. Where
-// they are more than the processors, each uses one: with the threads of several, most
-// of which find nothing to do, they wake and hinder each other.
-func (s *sale) environment() []string {
-	if os.Getenv("GOMAXPROCS") != "" || s.gates+s.workers <= runtime.NumCPU() {
-		return nil
-	}
-	return []string{"GOMAXPROCS=1"}
-}
-
 // visitors is how many connections a gate takes: as many as files allow that may have
 // 20,000 of them, and next to none of these only for those who were let in, who keep
 // theirs from waiting.
@@ -112,17 +102,10 @@ func (s *sale) rehearse(t proc.T, out io.Writer) int {
 	sluice := stage.Sluice(t)
 	shop := stage.FreeAddress(t)
 	store := s.redis(t)
-	var gates []*stage.Gate
-	for range s.gates {
-		g := stage.New(t, sluice)
-		g.Configure(t, stage.Config{
-			Store: store, Origin: shop, Top: visitors,
-			Room: fmt.Sprintf("rate: %s\nburst: %d", s.rate, s.burst),
-		})
-		g.Environment = s.environment()
-		g.Start(t)
-		gates = append(gates, g)
-	}
+	gates := stage.Gates(t, sluice, s.gates, stage.Config{
+		Store: store, Origin: shop, Top: visitors,
+		Room: fmt.Sprintf("rate: %s\nburst: %d", s.rate, s.burst),
+	})
 	fmt.Fprintf(out, "%d gates with one redis-server and one shop on %d cores; the room calls %s, burst %d\n\n", s.gates, runtime.NumCPU(), s.rate, s.burst)
 	args := []string{
 		"loadtest", "run", s.script, "--workers", strconv.Itoa(s.workers), "--serve-origin", shop,
@@ -135,7 +118,6 @@ func (s *sale) rehearse(t proc.T, out io.Writer) int {
 		args = append(args, "--report", s.report)
 	}
 	run := exec.CommandContext(t.Context(), sluice, append(args, s.more...)...)
-	run.Env = append(os.Environ(), s.environment()...)
 	run.Cancel = func() error { return run.Process.Signal(os.Interrupt) }
 	run.Stdout, run.Stderr = out, out
 	err := run.Run()

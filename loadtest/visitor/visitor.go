@@ -645,11 +645,13 @@ func (v *visitor) shop(ctx context.Context, leaves bool, closeTabs func()) {
 	}
 	if orders {
 		closeTabs() // the shop may free the slot
+		last := v.last
 		r, err := v.ask(ctx, stepOrder, "POST", j.Order.Path, navigation, j.Order.Body, j.Order.Type)
 		switch {
 		case err != nil:
 			v.unsure = true
 		case r.waits():
+			v.last = last
 			v.expelled(&r)
 			return
 		case r.back: // the shop freed the slot
