@@ -216,7 +216,11 @@ func (e *evidence) covers(a *allowance, f *fault, from, to time.Time) bool {
 	if slices.Contains(lasting, a.what) {
 		seen = from
 	}
-	if !end.IsZero() && seen.After(end.Add(a.until)) {
+	passed := seen.Sub(end)
+	if a.what == judge.Grew {
+		passed = e.moving(end, seen) // positions stand while nobody is let in
+	}
+	if !end.IsZero() && passed > a.until {
 		return false
 	}
 	if !end.IsZero() && a.what == judge.Overtook && e.moving(end.Add(a.until), to) > cmp.Or(a.drawn, drawnOut) {

@@ -265,6 +265,16 @@ func TestVerdict(t *testing.T) {
 			e.admitted = []time.Time{after(e, 14*time.Second), after(e, 29*time.Second)}
 			e.verdict.Cases = []judge.Case{{What: judge.Overtook, From: after(e, 12*time.Second).UnixNano(), To: after(e, 30*time.Second).UnixNano(), Number: 1}}
 		}, ""},
+		{"a position has grown when those of a cut-off gate were back, and the line had stood until then", "link-gone-long", func(e *evidence) {
+			e.admitted = []time.Time{after(e, 14*time.Second), after(e, 23*time.Second)}
+			e.verdict.Cases = []judge.Case{{What: judge.Grew, From: after(e, 20*time.Second).UnixNano(), To: after(e, 24*time.Second).UnixNano(), Number: 1}}
+		}, ""},
+		{"the same where the line had gone on", "link-gone-long", func(e *evidence) {
+			for at := 13 * time.Second; at < 24*time.Second; at += 100 * time.Millisecond {
+				e.admitted = append(e.admitted, after(e, at))
+			}
+			e.verdict.Cases = []judge.Case{{What: judge.Grew, From: after(e, 20*time.Second).UnixNano(), To: after(e, 24*time.Second).UnixNano(), Number: 1}}
+		}, "P3"},
 		{"who was called long before is let in after others", "store-flush", func(e *evidence) {
 			e.verdict.Cases = []judge.Case{{What: judge.Overtook, From: after(e, 7*time.Second).UnixNano(), To: after(e, 18*time.Second).UnixNano(), Number: 1}}
 		}, "P1"},
