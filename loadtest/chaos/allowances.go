@@ -169,6 +169,18 @@ var allowances = []allowance{
 		why: "room time goes on at once where nothing was left; a pass given on the spot just before is good for little more until the second request replaces it, and its holder keeps the place",
 	},
 	{
+		kinds: oneAway, what: judge.PutOut, onSpot: drawnOut, until: reconnect,
+		why: "who was let in on the spot, and showed the pass to the cut-off gate alone, has a place to the others, and keeps it",
+	},
+	{
+		kinds: "front-far", errors: brokenOff, steps: []string{"order", "post"}, until: time.Second,
+		why: "a form that is under way when the gate ends an idle connection is not sent twice",
+	},
+	{
+		kinds: "gate-power", what: counted, until: defaultRoom().session,
+		why: "nothing is left that knows who was inside; where max_active was lowered meanwhile they are too many when they are heard of",
+	},
+	{
 		kinds: "gate-power", what: judge.TooFull, until: defaultRoom().session,
 		why: "nothing is left that knows of those who were inside and never came again; the judges keep their slots for a session",
 	},

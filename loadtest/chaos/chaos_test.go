@@ -239,6 +239,18 @@ func TestVerdict(t *testing.T) {
 			}
 		}, "P1 P2 P3 P4 P6"},
 		{"a gate counts too many", "shop-500", func(e *evidence) { e.overshoot = []rise{{by: 1}} }, "P2"},
+		{"a gate counts too many after nobody remembered who was inside", "gate-power", func(e *evidence) {
+			e.overshoot = []rise{{from: after(e, 20*time.Second), to: after(e, 21*time.Second), by: 1}}
+		}, ""},
+		{"the same before that", "gate-power", func(e *evidence) {
+			e.overshoot = []rise{{from: after(e, 8*time.Second), to: after(e, 9*time.Second), by: 1}}
+		}, "P2"},
+		{"who was let in on the spot is asked to wait while a gate is cut off, and so is who had waited", "link-gone", func(e *evidence) {
+			e.spot = map[int]time.Time{7: after(e, 9*time.Second)}
+			for _, who := range []int{7, 8} {
+				e.verdict.Cases = append(e.verdict.Cases, judge.Case{What: judge.PutOut, Visitor: who, From: after(e, 11*time.Second).UnixNano(), To: after(e, 12*time.Second).UnixNano(), Number: 1})
+			}
+		}, "P6"},
 		{"somebody came past the gate", "shop-500", func(e *evidence) { e.shop.Unadmitted = 1 }, "P5"},
 		{"a slot is not free again", "shop-500", func(e *evidence) { e.left.Called = 1 }, "P8"},
 		{"a gate dies by itself", "shop-500", func(e *evidence) { e.broken = []string{"gate 1 ended by itself"} }, "--"},

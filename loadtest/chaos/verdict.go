@@ -66,6 +66,9 @@ var findings = map[judge.What]string{
 	judge.PutOut:  "P6",
 }
 
+// counted is what gates find themselves: overshot rose.
+const counted judge.What = "counted too many"
+
 // timeless findings do not depend on how fast anything runs: no stall explains them.
 var timeless = []judge.What{judge.Forgot, judge.Replaced, judge.TwiceIn, judge.LeftWaiting}
 
@@ -178,7 +181,12 @@ func (e *evidence) judge() *result {
 		breaks(p, x.at, x.at, fmt.Sprintf("%s: %s: %s", e.since(x.at), x.step, x.why), true)
 	}
 	for _, x := range e.overshoot {
-		breaks(of("P2"), x.from, x.to, fmt.Sprintf("%s to %s: %s of gate %d rose by %g", e.since(x.from), e.since(x.to), overshot, x.gate, x.by), true)
+		text := fmt.Sprintf("%s to %s: %s of gate %d rose by %g", e.since(x.from), e.since(x.to), overshot, x.gate, x.by)
+		if f := e.explain(x.from, x.to, int64(x.by), 0, func(a *allowance) bool { return a.what == counted }); f != nil {
+			of("P2").allowed = append(of("P2").allowed, text+" ("+f.name+")")
+		} else {
+			breaks(of("P2"), x.from, x.to, text, true)
+		}
 	}
 	if n := e.shop.Unadmitted + e.shop.Leaked; n > 0 {
 		of("P5").broken = append(of("P5").broken, fmt.Sprintf("%d requests reached the shop that should not have: %s", n, strings.Join(e.shop.Examples, "; ")))
