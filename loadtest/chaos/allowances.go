@@ -35,6 +35,8 @@ type allowance struct {
 	atGate bool
 	// onSpot, where it is not 0: only of who was let in on the spot at most so long before.
 	onSpot time.Duration
+	// with: only if a fault of these kinds lasted meanwhile too.
+	with string
 	// following: only if a fault of these kinds came before it, and after what the
 	// finding began with.
 	following string
@@ -112,7 +114,7 @@ var allowances = []allowance{
 		why: "the connections are the visitors' own",
 	},
 	{
-		kinds: "front-answers front-half-open front-slow", errors: brokenOff, until: visitorTimeout + time.Second,
+		kinds: "front-answers front-half-open front-slow", errors: brokenOff, with: "gate-stop gate-update gate-clock", until: visitorTimeout + time.Second,
 		why: "a gate that is stopped waits for some seconds only for what is under way",
 	},
 	{
@@ -177,7 +179,7 @@ var allowances = []allowance{
 		why: "a form that is under way when the gate ends an idle connection is not sent twice",
 	},
 	{
-		kinds: "gate-power", what: counted, until: defaultRoom().session,
+		kinds: "gate-power", what: counted, with: "limit-active", until: defaultRoom().session,
 		why: "nothing is left that knows who was inside; where max_active was lowered meanwhile they are too many when they are heard of",
 	},
 	{
@@ -236,6 +238,11 @@ func (e *evidence) covers(a *allowance, f *fault, from, to time.Time) bool {
 		return false
 	}
 	if !end.IsZero() && a.what == judge.Overtook && e.moving(end.Add(a.until), to) > cmp.Or(a.drawn, drawnOut) {
+		return false
+	}
+	if a.with != "" && !slices.ContainsFunc(e.faults, func(g *fault) bool {
+		return isFor(a.with, g.name) && !g.began.IsZero() && g.began.Before(to) && (g.ended.IsZero() || g.ended.After(f.began))
+	}) {
 		return false
 	}
 	if a.following == "" {

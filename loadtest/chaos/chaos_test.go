@@ -239,7 +239,12 @@ func TestVerdict(t *testing.T) {
 			}
 		}, "P1 P2 P3 P4 P6"},
 		{"a gate counts too many", "shop-500", func(e *evidence) { e.overshoot = []rise{{by: 1}} }, "P2"},
-		{"a gate counts too many after nobody remembered who was inside", "gate-power", func(e *evidence) {
+		{"a gate counts too many after nobody remembered who was inside, and max_active was as ever", "gate-power", func(e *evidence) {
+			e.overshoot = []rise{{from: after(e, 20*time.Second), to: after(e, 21*time.Second), by: 1}}
+		}, "P2"},
+		{"a gate counts too many after nobody remembered who was inside, and max_active was lowered", "gate-power", func(e *evidence) {
+			ks, _ := choose([]string{"limit-active"})
+			e.faults = append(e.faults, &fault{kind: ks[0], began: after(e, 19*time.Second), ended: after(e, 22*time.Second)})
 			e.overshoot = []rise{{from: after(e, 20*time.Second), to: after(e, 21*time.Second), by: 1}}
 		}, ""},
 		{"the same before that", "gate-power", func(e *evidence) {
@@ -304,7 +309,7 @@ func TestVerdict(t *testing.T) {
 	}
 	t.Run("every allowance is for kinds that there are, and says why", func(t *testing.T) {
 		for _, a := range allowances {
-			for _, list := range []string{a.kinds, a.following} {
+			for _, list := range []string{a.kinds, a.following, a.with} {
 				if _, err := choose(strings.Fields(list)); err != nil {
 					t.Error(err)
 				}

@@ -152,8 +152,13 @@ func (e *evidence) judge() *result {
 			p.broken = append(p.broken, text)
 		}
 	}
+	many := make(map[judge.What]int)
 	for i := range e.verdict.Cases {
 		c := &e.verdict.Cases[i]
+		if many[c.What]++; many[c.What] == judge.MaxCases {
+			p := of(findings[c.What])
+			p.broken = append(p.broken, fmt.Sprintf("%d and more cases: %s; not all were looked at", judge.MaxCases, c.What))
+		}
 		from, to := time.Unix(0, c.From), time.Unix(0, c.To)
 		text := fmt.Sprintf("%s to %s: %s", e.since(from), e.since(to), c.Text)
 		p := of(findings[c.What])

@@ -251,7 +251,7 @@ type Verdict struct {
 
 	// Findings tells some of the cases, a sentence each, and of each visitor one of a kind.
 	Findings []string
-	// Cases are all of them, but for what exceeds a thousand of a kind.
+	// Cases are all of them, but for what exceeds MaxCases of a kind.
 	Cases []Case
 }
 
@@ -314,8 +314,8 @@ func (j *Judge) Verdict() *Verdict {
 	return v
 }
 
-// maxCases is how many of one kind are kept.
-const maxCases = 1000
+// MaxCases is how many cases of one kind are kept.
+const MaxCases = 4000
 
 // find is of one visitor, findMany of many.
 func (v *Verdict) find(what What, visitor int, from, to int64, format string, args ...any) {
@@ -329,13 +329,15 @@ func (v *Verdict) findMany(what What, from, to, number int64, format string, arg
 func (v *Verdict) add(what What, visitor int, from, to, number int64, format string, args ...any) {
 	same, told := 0, make(map[int]bool) // visitor
 	for i := range v.Cases {
-		if v.Cases[i].What == what {
-			same++
+		if v.Cases[i].What != what {
+			continue
+		}
+		if same++; same >= MaxCases {
+			return
+		}
+		if len(told) <= maxFindings {
 			told[v.Cases[i].Visitor] = true
 		}
-	}
-	if same >= maxCases {
-		return
 	}
 	c := Case{what, fmt.Sprintf(format, args...), visitor, from, to, number}
 	if visitor == 0 && same < maxFindings || visitor > 0 && len(told) < maxFindings && !told[visitor] {
@@ -456,6 +458,9 @@ func (j *Judge) overtaken(v *Verdict) {
 		if !hit[q.who] {
 			hit[q.who] = true
 			v.Overtaken++
+		}
+		if v.OvertakenPolls > MaxCases {
+			continue
 		}
 		v.find(Overtook, p.number, at, q.answered, "visitor %d was told to wait at a poll sent %v after somebody was let in who came more than %v later",
 			p.number, time.Duration(q.sent-at).Round(time.Millisecond), j.o.Grace)
@@ -632,11 +637,10 @@ func (j *Judge) lost(v *Verdict) {
 	hit := make(map[int32]bool)
 	number := int64(1)
 	lose := func(who int32, what What, from, to int64, format string, args ...any) {
-		if hit[who] {
-			return
+		if !hit[who] {
+			hit[who] = true
+			v.PlacesLost++
 		}
-		hit[who] = true
-		v.PlacesLost++
 		v.add(what, j.people[who].number, from, to, number, "visitor %d "+format, append([]any{j.people[who].number}, args...)...)
 	}
 	for i := range j.people {
@@ -654,14 +658,14 @@ func (j *Judge) lost(v *Verdict) {
 		if p.in && p.ticket != 0 && p.inTicket != 0 && p.ticket != p.inTicket {
 			lose(who, Replaced, j.lastHeard(p), p.inAt, "was let in with another ticket than they came with")
 		}
-		heard := p.answered
+		heard, ticket, place := p.answered, p.ticket, p.place
 		for _, q := range j.polls[p.from:p.to] {
-			if p.ticket != 0 && q.ticket != 0 && q.ticket != p.ticket {
+			if ticket != 0 && q.ticket != 0 && q.ticket != ticket {
 				lose(who, Replaced, heard, q.answered, "was given another ticket")
-			} else if p.place != 0 && q.place != 0 && q.place != p.place {
-				lose(who, Replaced, heard, q.answered, "was given another place, %v later", time.Duration(q.place-p.place)*time.Microsecond)
+			} else if place != 0 && q.place != 0 && q.place != place {
+				lose(who, Replaced, heard, q.answered, "was given another place, %v later", time.Duration(q.place-place)*time.Microsecond)
 			}
-			heard = q.answered
+			heard, ticket, place = q.answered, cmp.Or(q.ticket, ticket), cmp.Or(q.place, place)
 		}
 	}
 	for _, g := range j.growths() {
@@ -790,7 +794,7 @@ func (j *Judge) doubles(v *Verdict) {
 	hit := make(map[int32]bool)
 	for _, c := range j.copies {
 		p := &j.people[c.who]
-		if hit[c.who] || c.ticket != 0 && p.inTicket != 0 && c.ticket != p.inTicket {
+		if c.ticket != 0 && p.inTicket != 0 && c.ticket != p.inTicket {
 			continue // somebody new, who shows in the other judgements
 		}
 		why := ""
@@ -806,8 +810,10 @@ func (j *Judge) doubles(v *Verdict) {
 		default:
 			continue
 		}
-		hit[c.who] = true
-		v.DoubleAdmissions++
+		if !hit[c.who] {
+			hit[c.who] = true
+			v.DoubleAdmissions++
+		}
 		v.find(TwiceIn, p.number, p.inSent, c.sent, "the ticket of visitor %d %s", p.number, why)
 	}
 }

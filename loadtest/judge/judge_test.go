@@ -636,6 +636,26 @@ func TestWhoIsIdleForLongEnoughMayBePutOut(t *testing.T) {
 	}
 }
 
+func TestEverythingThatHappensToOneVisitorIsACase(t *testing.T) {
+	h := newHistory()
+	ann := h.joins(0)
+	ann.refused(2000, 5)
+	ann.refused(4000, 9) // grew
+	ann.refused(6000, 9)
+	ann.refused(8000, 20) // grew again
+	ann.ticket++
+	ann.refused(10000, 20) // and was replaced
+	ann.refused(12000, 20)
+	v := h.judge(t, Options{})
+	var got []What
+	for _, c := range v.Cases {
+		got = append(got, c.What)
+	}
+	if want := []What{LeftWaiting, Replaced, Grew, Grew}; !slices.Equal(got, want) || v.PlacesLost != 1 {
+		t.Errorf("%v, %d lost", got, v.PlacesLost)
+	}
+}
+
 func TestWhereLooserTimesOverlapTheLoosestLimitCounts(t *testing.T) {
 	h := newHistory()
 	for range 30 {
