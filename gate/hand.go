@@ -110,7 +110,8 @@ func (x *exchange) verify(encoded []byte, t *token.Token) bool {
 	return true
 }
 
-// hasPass tells whether the visitor is admitted. Nothing is asked of the store.
+// hasPass tells whether the visitor is admitted. The store need not answer for that: it is
+// asked only of a pass that is half over, for a new one.
 func (x *exchange) hasPass() bool {
 	h := &x.hand
 	if !h.isPass() {

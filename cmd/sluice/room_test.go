@@ -117,6 +117,42 @@ drop: The numbers are 1m0s old: this gate does not hear its store.
 `)
 }
 
+// behind is a gate that shows a room as it was a moment before, so often.
+type behind struct {
+	*admintest.Rooms
+	times int
+	asked int
+}
+
+func (b *behind) Room(name string) (admin.Room, bool) {
+	r, ok := b.Rooms.Room(name)
+	if b.asked++; b.asked <= b.times {
+		r.Overrides.Version--
+	}
+	return r, ok
+}
+
+func TestAGateThatIsAMomentBehindIsAskedAgain(t *testing.T) {
+	for _, row := range []struct {
+		times int
+		want  queue.Mode
+	}{{2, queue.ModeHold}, {1000, queue.ModeAuto}} {
+		var late *behind
+		g := openGate(t, func(g *aGate) {
+			late = &behind{Rooms: g.rooms, times: row.times}
+			g.config.Rooms = late
+		})
+		g.rooms.Edit("drop", func(r *admin.Room) { r.Overrides.Version = 7 })
+		_, err := runCommand(t, newRoomCommand(), "set", "drop", "mode=hold", "--admin", g.url)
+		if (err == nil) != (row.want == queue.ModeHold) || err != nil && !strings.Contains(err.Error(), "409") {
+			t.Errorf("%d times behind: %v", row.times, err)
+		}
+		if room, _ := g.rooms.Room("drop"); room.Settings.Mode != row.want {
+			t.Errorf("%d times behind: the room is in mode %v", row.times, room.Settings.Mode)
+		}
+	}
+}
+
 func TestRoomListOfAGateWithoutRooms(t *testing.T) {
 	g := openGate(t, func(g *aGate) { g.config.Rooms = new(admintest.Rooms) })
 	same(t, g.room(t, "list"), "There are no rooms.\n")

@@ -175,6 +175,18 @@ var allowances = []allowance{
 		why: "who was let in on the spot, and showed the pass to the cut-off gate alone, has a place to the others, and keeps it",
 	},
 	{
+		kinds: "gate-freeze gate-freeze-long", what: judge.PutOut, onSpot: drawnOut, until: visitorTimeout,
+		why: "a gate that hung reads late that somebody shows the pass of the spot, which is good for a moment; the place is kept",
+	},
+	{
+		kinds: "gate-freeze gate-freeze-long", errors: []string{"status 504"}, steps: atShop, until: time.Second,
+		why: "a gate that hung hears too late what the shop answered meanwhile; the page keeps the pass",
+	},
+	{
+		kinds: storeAway, what: judge.PutOut, before: time.Nanosecond, until: reconnect,
+		why: "a session that was about to be over, and was used at one gate while the store could not be told, is over for the others",
+	},
+	{
 		kinds: "front-far", errors: brokenOff, steps: []string{"order", "post"}, until: time.Second,
 		why: "a form that is under way when the gate ends an idle connection is not sent twice",
 	},

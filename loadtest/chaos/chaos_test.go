@@ -253,8 +253,14 @@ func TestVerdict(t *testing.T) {
 		{"who was let in on the spot is asked to wait while a gate is cut off, and so is who had waited", "link-gone", func(e *evidence) {
 			e.spot = map[int]time.Time{7: after(e, 9*time.Second)}
 			for _, who := range []int{7, 8} {
-				e.verdict.Cases = append(e.verdict.Cases, judge.Case{What: judge.PutOut, Visitor: who, From: after(e, 11*time.Second).UnixNano(), To: after(e, 12*time.Second).UnixNano(), Number: 1})
+				e.verdict.Cases = append(e.verdict.Cases, judge.Case{What: judge.PutOut, Visitor: who, From: after(e, 9*time.Second).UnixNano(), To: after(e, 12*time.Second).UnixNano(), Number: 1})
 			}
+		}, "P6"},
+		{"who used the session while the store was away is asked to wait", "store-kill", func(e *evidence) {
+			e.verdict.Cases = []judge.Case{{What: judge.PutOut, Visitor: 7, From: after(e, 11*time.Second).UnixNano(), To: after(e, 12*time.Second).UnixNano(), Number: 1}}
+		}, ""},
+		{"whose last use was before the store was away is asked to wait", "store-kill", func(e *evidence) {
+			e.verdict.Cases = []judge.Case{{What: judge.PutOut, Visitor: 7, From: after(e, 9*time.Second).UnixNano(), To: after(e, 12*time.Second).UnixNano(), Number: 1}}
 		}, "P6"},
 		{"somebody came past the gate", "shop-500", func(e *evidence) { e.shop.Unadmitted = 1 }, "P5"},
 		{"a slot is not free again", "shop-500", func(e *evidence) { e.left.Called = 1 }, "P8"},

@@ -8,8 +8,9 @@ import (
 	"github.com/sluicegate/sluice/queue/queuetest/proc"
 )
 
-// found are the runs that have broken something, at a gate, in a store or in a judge's
-// eyes, and what came of each: a test that needs no luck stands in the package named.
+// found are runs that have broken something, at a gate, in a store or in a judge's eyes,
+// and what came of each: a test that needs no luck stands in the package named. Their
+// faults are the same again only while no kind is added.
 var found = []struct {
 	seed   uint64
 	length time.Duration

@@ -91,9 +91,9 @@ func takeLongTurns() error {
 	return syscall.Exec(self, os.Args, os.Environ())
 }
 
-// visitors is how many connections a gate takes: as many as files allow that may have
-// 20,000 of them, and next to none of these only for those who were let in, who keep
-// theirs from waiting.
+// visitors is how many connections a gate takes: what 20,000 open files allow. Few of them
+// are reserved for those who were let in, for these keep the connection that they waited
+// with.
 const visitors = "visitors: {max_conns: 16000, reserve: 5%}"
 
 // rehearse runs the sale and returns the exit code of loadtest run.

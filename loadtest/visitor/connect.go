@@ -36,7 +36,7 @@ func connectHere(from net.IP, to *net.TCPAddr) (conn, error) {
 
 // begun is the error of a connect that has not even begun.
 func begun(err error) error {
-	if err == syscall.EINPROGRESS {
+	if err == syscall.EINPROGRESS || err == syscall.EINTR {
 		return nil
 	}
 	return err
@@ -57,7 +57,7 @@ func settle(c *os.File, there *syscall.SockaddrInet4) error {
 			asked = true
 			_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_SYNCNT, 2)
 		}
-		return err != syscall.EALREADY
+		return err != syscall.EALREADY && err != syscall.EINTR
 	}); e != nil {
 		return e
 	}
