@@ -244,8 +244,8 @@ func (e *evidence) admission(f *fault) (a admission) {
 	return a
 }
 
-// moving is how long people were let in for between two instants, without the times in
-// which for more than a second nobody was.
+// moving is how long people were let in for between two instants. However long nobody was,
+// that counts for a second.
 func (e *evidence) moving(from, to time.Time) (d time.Duration) {
 	last := from
 	for _, t := range append(slices.Clone(e.admitted), to) {
